@@ -1,0 +1,202 @@
+"""Everything that can fail, in one tree.
+
+A guest's non-zero exit, a human "no" and a forbidden call are values, not errors: errors are for
+what could not be done. Each class carries a stable `code`, says whether trying again is safe, and
+may carry a `hint`: the command or change that mends it.
+
+    LuminaGuardError
+    ├ ConfigError
+    ├ ImageError
+    ├ VmError
+    │  ├ HypervisorUnavailable   names the missing piece
+    │  ├ VmStateError            the call is not allowed in the machine's state
+    │  ├ BootTimeout
+    │  ├ TemplateError           missing, stale or unverifiable: never restored
+    │  └ GuestError
+    │     ├ GuestLost            the machine or its agent went away
+    │     └ WireError            the guest broke the protocol
+    ├ ToolError                  unknown tool, or arguments that do not fit it
+    ├ PolicyError
+    ├ ApprovalError              nobody could be asked
+    ├ WorkspaceError
+    │  ├ WorkspaceRefused        this tree may not be a workspace
+    │  ├ WorkspaceTooLarge
+    │  ├ ChangesetConflict       the host moved meanwhile
+    │  ├ Unrepresentable         cannot be shown faithfully, so is not committed
+    │  ├ HostileStream           the guest's changeset breaks the rules
+    │  └ RecoveryNeeded          an earlier commit ended in a state only the user can judge
+    ├ AuditError
+    │  ├ AuditWriteFailed
+    │  └ AuditTampered
+    └ ModelError
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Retry(StrEnum):
+    """Whether doing the same again can be right."""
+
+    NEVER = "never"
+    SAFE = "safe"
+    UNKNOWN = "unknown"
+
+
+class LuminaGuardError(Exception):
+    """Root of all errors raised on purpose."""
+
+    code: ClassVar[str] = "luminaguard"
+    retry: ClassVar[Retry] = Retry.NEVER
+
+    def __init__(self, message: str, *, hint: str | None = None, **context: object) -> None:
+        """Keep the message, an optional mending hint, and the facts of the situation."""
+        super().__init__(message)
+        self.hint = hint
+        self.context = context
+
+
+class ConfigError(LuminaGuardError):
+    """A setting, flag or configuration file is wrong."""
+
+    code = "config"
+
+
+class ImageError(LuminaGuardError):
+    """A guest image is missing, damaged or cannot be built."""
+
+    code = "image"
+
+
+class VmError(LuminaGuardError):
+    """Something about a micro-VM failed."""
+
+    code = "vm"
+
+
+class HypervisorUnavailable(VmError):
+    """This host cannot run the backend; the message names the missing piece."""
+
+    code = "hypervisor-unavailable"
+
+
+class VmStateError(VmError):
+    """The call is not allowed in the machine's present state."""
+
+    code = "vm-state"
+
+
+class BootTimeout(VmError):
+    """The guest gave no first answer in time."""
+
+    code = "boot-timeout"
+    retry = Retry.SAFE
+
+
+class TemplateError(VmError):
+    """A template is missing, stale or does not match its manifest."""
+
+    code = "template"
+
+
+class GuestError(VmError):
+    """The guest did not do what it was asked."""
+
+    code = "guest"
+
+
+class GuestLost(GuestError):
+    """The machine or its agent went away; what it was doing is unknown."""
+
+    code = "guest-lost"
+    retry = Retry.UNKNOWN
+
+
+class WireError(GuestError):
+    """The guest broke the protocol; its machine is not to be trusted further."""
+
+    code = "wire"
+
+
+class ToolError(LuminaGuardError):
+    """Unknown tool, or arguments that do not fit it."""
+
+    code = "tool"
+
+
+class PolicyError(LuminaGuardError):
+    """The policy cannot be loaded; nothing runs without one."""
+
+    code = "policy"
+
+
+class ApprovalError(LuminaGuardError):
+    """Nobody could be asked."""
+
+    code = "approval"
+
+
+class WorkspaceError(LuminaGuardError):
+    """Something about the workspace failed."""
+
+    code = "workspace"
+
+
+class WorkspaceRefused(WorkspaceError):
+    """This tree may not be a workspace."""
+
+    code = "workspace-refused"
+
+
+class WorkspaceTooLarge(WorkspaceError):
+    """The tree, or a changeset, exceeds its cap."""
+
+    code = "workspace-too-large"
+
+
+class ChangesetConflict(WorkspaceError):
+    """The host's files moved since they were imaged; nothing was overwritten."""
+
+    code = "conflict"
+
+
+class Unrepresentable(WorkspaceError):
+    """A change cannot be shown and committed faithfully, so it is not committed."""
+
+    code = "unrepresentable"
+
+
+class HostileStream(WorkspaceError):
+    """What the guest sent as its changeset breaks the rules of a changeset."""
+
+    code = "hostile-stream"
+
+
+class RecoveryNeeded(WorkspaceError):
+    """An earlier commit ended in a state that only the user can judge."""
+
+    code = "recovery-needed"
+
+
+class AuditError(LuminaGuardError):
+    """Something about the audit log failed."""
+
+    code = "audit"
+
+
+class AuditWriteFailed(AuditError):
+    """The record could not be made durable, so its effect must not happen."""
+
+    code = "audit-write"
+
+
+class AuditTampered(AuditError):
+    """The audit log is not what was written."""
+
+    code = "audit-tampered"
+
+
+class ModelError(LuminaGuardError):
+    """The model could not be used."""
+
+    code = "model"
