@@ -1,0 +1,1 @@
+"""LuminaGuard: rehearse, read, approve, commit."""

@@ -1,0 +1,1 @@
+"""The record of everything, hash-chained and signed, that anybody can verify offline."""

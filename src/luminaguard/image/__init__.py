@@ -1,0 +1,1 @@
+"""The guest image: kernel, root file system and initial RAM disk, from the host's packages."""

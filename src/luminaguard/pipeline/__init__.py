@@ -1,0 +1,1 @@
+"""The way of a call: judge, rehearse, measure, ask, settle, record."""

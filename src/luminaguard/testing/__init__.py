@@ -1,0 +1,1 @@
+"""Doubles that ship: a fake hypervisor, a fixed approver, a frozen clock."""

@@ -1,0 +1,1 @@
+"""The host tree: what goes into a guest, what comes out, and how it is committed."""

@@ -1,0 +1,1 @@
+"""The program inside the guest. Standard library only; copied into the template at boot."""
