@@ -7,7 +7,7 @@ reads nothing else. The directory is private (0700, files 0600) and lives in the
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +22,7 @@ class SpoolFile:
     def __init__(self, spool: "Spool", path: Path) -> None:
         self._spool = spool
         self._path = path
-        self._file = path.open("xb", opener=_private)
+        self._file: BinaryIO = open(path, "xb", opener=_private)  # noqa: SIM115 - closed by finish or abandon
 
     def write(self, offset: int, content: bytes) -> None:
         """Write a run of bytes.
@@ -86,7 +86,7 @@ class Spool:
         return self.directory / digest
 
     @contextmanager
-    def open(self, digest: str) -> Iterator[BinaryIO]:
+    def open(self, digest: str) -> Generator[BinaryIO]:
         """Open content for reading."""
         with self.path(digest).open("rb") as content:
             yield content
