@@ -1,0 +1,208 @@
+"""Settings: flags over environment over the configuration file over defaults.
+
+Plain dataclasses over the standard library's TOML reader: a settings framework would cost more
+start-up time than the rest of `luminaguard exec` (docs/adr/0002). Unknown keys and wrong types are
+errors that say where and what was meant.
+"""
+
+import difflib
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import cast
+
+from luminaguard.errors import ConfigError
+
+UNATTENDED_VARIABLE = "LUMINAGUARD_ALLOW_UNATTENDED"
+"""Set to 1, it lets `--approver all` approve without a human."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalSettings:
+    """`[approval]`: how humans are asked."""
+
+    timeout_s: float = 300.0
+    """Seconds until a request expires; nothing happens then."""
+    allow_unattended: bool = False
+    """Lets `--approver all` approve everything without a human."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmSettings:
+    """`[vm]`: the shape of machines."""
+
+    memory_mib: int = 512
+    scratch_mib: int = 2048
+    """Size of the disk that holds /home, /tmp and all changes inside a machine."""
+    image: str = "default"
+    allow_missing_layers: tuple[str, ...] = ()
+    """Jail layers that may be absent on this host; otherwise LuminaGuard refuses to run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceSettings:
+    """`[workspace]`: what goes in and comes out."""
+
+    max_files: int = 200_000
+    max_bytes: int = 2 * 1024**3
+    max_changeset_bytes: int = 1024**3
+    include: tuple[str, ...] = ()
+    """Patterns sent although ignore rules or the secret list would leave them out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySettings:
+    """`[policy]`: what is asked."""
+
+    no_effect: bool = True
+    """A call that is red only because its effect was unknown is released when it had none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be configured, and where LuminaGuard keeps its things."""
+
+    state_dir: Path
+    cache_dir: Path
+    config_file: Path
+    approval: ApprovalSettings = field(default_factory=ApprovalSettings)
+    vm: VmSettings = field(default_factory=VmSettings)
+    workspace: WorkspaceSettings = field(default_factory=WorkspaceSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    origins: Mapping[str, str] = field(default_factory=dict[str, str])
+    """"section.key" → where its value comes from, for those that are not defaults."""
+
+    @property
+    def runtime_dir(self) -> Path:
+        """Private directory for locks of living processes."""
+        return self.state_dir / "run"
+
+    @property
+    def own_dirs(self) -> tuple[Path, ...]:
+        """Directories that no workspace may contain or lie in."""
+        return (self.state_dir, self.cache_dir, self.config_file.parent)
+
+
+Section = ApprovalSettings | VmSettings | WorkspaceSettings | PolicySettings
+
+_SECTIONS: dict[str, type[Section]] = {
+    "approval": ApprovalSettings,
+    "vm": VmSettings,
+    "workspace": WorkspaceSettings,
+    "policy": PolicySettings,
+}
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the configuration file and the environment.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds an unknown key or a wrong type.
+    """
+    state, cache, config = _directories(environ)
+    config_file = _from_env(environ, "LUMINAGUARD_CONFIG") or config / "config.toml"
+    tables = _read(config_file)
+    origins: dict[str, str] = {}
+    parsed = {name: _section(name, tables.get(name, {}), config_file) for name in _SECTIONS}
+    for name, table in tables.items():
+        origins |= {f"{name}.{key}": str(config_file) for key in cast("dict[str, object]", table)}
+    approval = cast("ApprovalSettings", parsed["approval"])
+    if environ.get(UNATTENDED_VARIABLE) == "1" and not approval.allow_unattended:
+        approval = ApprovalSettings(timeout_s=approval.timeout_s, allow_unattended=True)
+        origins["approval.allow_unattended"] = UNATTENDED_VARIABLE
+    return Settings(
+        state_dir=_from_env(environ, "LUMINAGUARD_STATE_DIR") or state,
+        cache_dir=_from_env(environ, "LUMINAGUARD_CACHE_DIR") or cache,
+        config_file=config_file,
+        approval=approval,
+        vm=cast("VmSettings", parsed["vm"]),
+        workspace=cast("WorkspaceSettings", parsed["workspace"]),
+        policy=cast("PolicySettings", parsed["policy"]),
+        origins=origins,
+    )
+
+
+def _directories(environ: Mapping[str, str]) -> tuple[Path, Path, Path]:
+    """Return the state, cache and configuration directories by the platform's custom."""
+    home = Path(environ.get("HOME") or Path.home())
+    if sys.platform == "darwin":
+        support = home / "Library" / "Application Support" / "luminaguard"
+        return support / "state", home / "Library" / "Caches" / "luminaguard", support
+    if sys.platform == "win32":
+        local = Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "luminaguard"
+        return local / "state", local / "cache", local
+
+    def xdg(name: str, fallback: str) -> Path:
+        return (_from_env(environ, name) or home / fallback) / "luminaguard"
+
+    return (
+        xdg("XDG_STATE_HOME", ".local/state"),
+        xdg("XDG_CACHE_HOME", ".cache"),
+        xdg("XDG_CONFIG_HOME", ".config"),
+    )
+
+
+def _from_env(environ: Mapping[str, str], name: str) -> Path | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    path = Path(text)
+    if not path.is_absolute():
+        raise ConfigError(f"{name}={text} is not an absolute path", hint=f"set {name} to one")
+    return path
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for name in tables:
+        _known(name, tuple(_SECTIONS), f"section in {path}")
+    return tables
+
+
+def _known(name: str, names: tuple[str, ...], what: str) -> None:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
+        raise ConfigError(f"unknown {what}: {name}", hint=hint)
+
+
+def _section(name: str, table: object, path: Path) -> Section:
+    kind = _SECTIONS[name]
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: {name} must be a table", hint=f"write [{name}]")
+    values: dict[str, object] = {}
+    known = {item.name: item for item in fields(kind)}
+    for key, value in cast("dict[str, object]", table).items():
+        _known(key, tuple(known), f"key in [{name}] of {path}")
+        values[key] = _typed(value, known[key].default, f"{path}: {name}.{key}")
+    return kind(**values)  # pyright: ignore[reportArgumentType] - checked one by one just above
+
+
+def _typed(value: object, default: object, where: str) -> object:
+    """Return `value` as the type of `default`; numbers must be positive."""
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        raise ConfigError(f"{where} must be true or false")
+    if isinstance(default, int | float):
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+            return float(value) if isinstance(default, float) else int(value)
+        raise ConfigError(f"{where} must be a positive number")
+    if isinstance(default, tuple):
+        items = cast("list[object]", value) if isinstance(value, list) else None
+        if items is not None and all(isinstance(item, str) for item in items):
+            return tuple(cast("list[str]", items))
+        raise ConfigError(f"{where} must be a list of strings")
+    if isinstance(value, str):
+        return value
+    raise ConfigError(f"{where} must be a string")
