@@ -10,7 +10,6 @@ import os
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from luminaguard.domain.calls import canonical_json
 from luminaguard.domain.changeset import Entry, EntryType
 
 
@@ -81,22 +80,18 @@ class Manifest:
     def digest(self) -> str:
         """SHA-256 over every listed entry's path, type, mode and identity, hexadecimal."""
         running = sha256()
-        for path in sorted(self.entries):
-            held = self.entries[path]
-            mark = held.identity
-            running.update(
-                canonical_json(
-                    [
-                        path,
-                        held.type.value,
-                        held.mode,
-                        held.target or "",
-                        mark.dev,
-                        mark.ino,
-                        mark.size,
-                        str(mark.mtime_ns),
-                        str(mark.ctime_ns),
-                    ]
-                )
-            )
+        for path, held in sorted(self.entries.items()):
+            running.update(fingerprint(path, held))
         return running.hexdigest()
+
+
+def fingerprint(path: str, held: ManifestEntry) -> bytes:
+    """Return the bytes that a base's digest is taken over; no two entries share them.
+
+    NUL separates the fields: neither a path nor a link's target can hold one.
+    """
+    mark = held.identity
+    return (
+        f"{path}\0{held.type.value}\0{held.mode:o}\0{held.target or ''}\0{mark.dev}\0{mark.ino}"
+        f"\0{mark.size}\0{mark.mtime_ns}\0{mark.ctime_ns}\0\n"
+    ).encode()
