@@ -41,8 +41,9 @@ class AuditRef:
 class Outcome:
     """Everything that is known about a finished call.
 
-    `report` and `changeset` are None where they may not be seen: an unapproved red call shows
-    neither its output nor its effect to whoever made the call.
+    `report` is None where it may not be seen: an unapproved red call shows its output to nobody but
+    the approver. `changeset` says what would have changed (paths, kinds, hashes, never bytes), for
+    the user and the record; a model is told neither.
     """
 
     call: ToolCall

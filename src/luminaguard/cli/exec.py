@@ -1,0 +1,99 @@
+"""`luminaguard exec`: one command, the same guard as an agent's calls, no model."""
+
+import os
+import sys
+from pathlib import Path
+
+import anyio
+import click
+
+from luminaguard.cli.exits import exit_code
+from luminaguard.cli.interrupts import interrupts
+from luminaguard.cli.options import approver_option, include_option, workspace_option
+from luminaguard.cli.present import print_json, print_text
+from luminaguard.config import Settings
+from luminaguard.domain.outcome import Outcome
+from luminaguard.errors import ConfigError
+from luminaguard.runtime import Session
+
+
+@click.command(name="exec", context_settings={"ignore_unknown_options": False})
+@workspace_option
+@approver_option
+@include_option
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.001),
+    default=600.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds until the command is killed.",
+)
+@click.option(
+    "--approval-timeout",
+    "approval_timeout_s",
+    type=click.FloatRange(min=0.001),
+    metavar="S",
+    help="Seconds until a request expires.  [default: 300]",
+)
+@click.option(
+    "--env",
+    "env_names",
+    multiple=True,
+    metavar="NAME",
+    help="Pass this variable of yours into the guest; nothing else gets in.",
+)
+@click.option(
+    "-i",
+    "--stdin",
+    "with_stdin",
+    is_flag=True,
+    help="Read standard input to its end and pass it to the command.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def exec_(
+    settings: Settings,
+    *,
+    workspace: Path,
+    approver: str | None,
+    include: tuple[str, ...],
+    timeout_s: float,
+    approval_timeout_s: float | None,
+    env_names: tuple[str, ...],
+    with_stdin: bool,
+    as_json: bool,
+    command: tuple[str, ...],
+) -> None:
+    """Run COMMAND in a disposable micro-VM and commit its effect once it is approved.
+
+    Exit codes: the command's own; 124 timed out, 125 LuminaGuard failed, 126 not approved or
+    denied.
+    """
+    session = Session(
+        workspace,
+        approver=approver,
+        settings=settings,
+        include=include,
+        approval_timeout_s=approval_timeout_s,
+        command_timeout_s=timeout_s,
+        env=_from_environment(env_names),
+        stdin=sys.stdin.buffer.read() if with_stdin else b"",
+    )
+    outcome = anyio.run(_one_command, session, command)
+    (print_json if as_json else print_text)(outcome)
+    sys.exit(exit_code(outcome))
+
+
+async def _one_command(session: Session, command: tuple[str, ...]) -> Outcome:
+    async with session, interrupts(session.interrupt):
+        return await session.exec(command)
+
+
+def _from_environment(names: tuple[str, ...]) -> dict[str, str]:
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise ConfigError(f"--env {missing[0]}: no such variable in your environment")
+    return {name: os.environ[name] for name in names}

@@ -1,0 +1,71 @@
+"""The `luminaguard` command: finds the sub-command, loads settings, maps errors to exit codes."""
+
+import importlib
+import sys
+
+import click
+
+from luminaguard.cli.exits import FAILED
+from luminaguard.errors import LuminaGuardError
+
+COMMANDS = {
+    "audit": "luminaguard.cli.audit:audit",
+    "bench": "luminaguard.cli.bench:bench",
+    "check": "luminaguard.cli.check:check",
+    "config": "luminaguard.cli.config:config",
+    "exec": "luminaguard.cli.exec:exec_",
+    "image": "luminaguard.cli.image:image",
+    "recover": "luminaguard.cli.recover:recover",
+    "run": "luminaguard.cli.run:run",
+}
+"""Name → where it lives. Only the one that is called is imported: start-up time is a feature."""
+
+
+class LazyGroup(click.Group):
+    """Imports a sub-command when it is called, not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names, sorted."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        return command if isinstance(command, click.Command) else None
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="luminaguard")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Rehearse an agent's work in a disposable micro-VM, read its effect, approve, commit."""
+    from luminaguard.config import load  # noqa: PLC0415 - not needed for --help and --version
+
+    ctx.obj = load()
+
+
+def main() -> None:
+    """Run the command line; the console script's entry point."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(FAILED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(FAILED)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except LuminaGuardError as error:
+        complain(error)
+        sys.exit(FAILED)
+
+
+def complain(error: LuminaGuardError) -> None:
+    """Say on standard error what is wrong and what mends it."""
+    click.echo(f"luminaguard: {error}", err=True)
+    if error.hint:
+        click.echo(f"  hint: {error.hint}", err=True)

@@ -1,0 +1,142 @@
+"""The only way to any tool.
+
+    ToolCall ─▶ policy ─▶ Verdict ─┬ FORBIDDEN ─▶ denied
+                                   └ GREEN, RED ─▶ rehearse ─▶ measured Changeset
+                                        ├ nothing to ask about ─▶ executed
+                                        └ card ─▶ approver ─▶ Decision ─▶ commit │ destroy
+
+Every arrow is recorded first. Whatever cannot be known, asked, recorded or done ends with nothing
+done: the machine is destroyed and the workspace is as it was.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import anyio
+
+from luminaguard.approval.bind import still_binds
+from luminaguard.domain.approval import ApprovalRequest, Decision, End
+from luminaguard.domain.calls import ToolCall
+from luminaguard.domain.outcome import Outcome
+from luminaguard.domain.verdict import Lane, Verdict
+from luminaguard.errors import (
+    AuditError,
+    ChangesetConflict,
+    GuestLost,
+    LuminaGuardError,
+    RecoveryNeeded,
+)
+from luminaguard.pipeline.ask import Asking
+from luminaguard.pipeline.machine import SessionMachine
+from luminaguard.pipeline.outcomes import (
+    committed,
+    denied,
+    discarded,
+    executed,
+    failed,
+    timed_out,
+    was_cut_short,
+)
+from luminaguard.pipeline.record import Recorder
+from luminaguard.pipeline.rehearsal import Rehearsal, needs_no_approval
+from luminaguard.policy.policy import CallContext, Policy
+from luminaguard.tools.toolbox import Toolbox
+
+
+@dataclass(slots=True, kw_only=True)
+class Guard:
+    """Takes one call at a time from proposal to outcome."""
+
+    policy: Policy
+    context: CallContext
+    toolbox: Toolbox
+    machine: SessionMachine
+    asking: Asking
+    recorder: Recorder
+    now: Callable[[], datetime]
+    no_effect_rule: bool = True
+    _turn: anyio.Lock = field(default_factory=anyio.Lock)
+    _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+    async def handle(self, call: ToolCall) -> Outcome:
+        """Take a call to its end. The outcome is recorded before it is returned.
+
+        Raises:
+            AuditWriteFailed: the call or its end could not be recorded. Unrecorded calls never ran.
+        """
+        async with self._turn:
+            verdict = self.policy.judge(call, self.context)
+            await self.recorder.proposed(call, verdict)
+            outcome = await self._interruptible(call, verdict)
+            return await self.recorder.ended(outcome)
+
+    def interrupt(self) -> None:
+        """End the call in progress as failed. A commit that has begun is brought to its end."""
+        self._scope.cancel()
+
+    async def _interruptible(self, call: ToolCall, verdict: Verdict) -> Outcome:
+        self._scope = anyio.CancelScope()
+        finished = False
+        try:
+            with self._scope:
+                outcome = await self._carry_out(call, verdict)
+                finished = True
+                return outcome
+        finally:
+            if not finished:
+                await self.machine.destroy()
+        return failed(call, verdict, GuestLost("interrupted by the user."), self.now())
+
+    async def _carry_out(self, call: ToolCall, verdict: Verdict) -> Outcome:
+        if verdict.lane is Lane.FORBIDDEN:
+            return denied(call, verdict)
+        rehearsal: Rehearsal | None = None
+        decision: Decision | None = None
+        try:
+            execution = self.toolbox.plan(call, self.machine.workspace_path)
+            rehearsal = await self.machine.rehearse(execution)
+            await self.recorder.measured(call, rehearsal)
+            if was_cut_short(rehearsal):
+                await self.machine.destroy()
+                return timed_out(call, verdict, rehearsal, execution.timeout_s, self.now())
+            if needs_no_approval(verdict, rehearsal, no_effect_rule=self.no_effect_rule):
+                return executed(call, verdict, await self.machine.keep(rehearsal))
+            request, decision = await self.asking.ask(call, verdict, rehearsal)
+            if decision.end is not End.APPROVED:
+                await self.machine.destroy()
+                return discarded(call, verdict, rehearsal, decision)
+            return await self._settle(call, verdict, rehearsal, request, decision)
+        except LuminaGuardError as error:
+            await self.machine.destroy()
+            return failed(call, verdict, error, self.now(), rehearsal=rehearsal, decision=decision)
+
+    async def _settle(
+        self,
+        call: ToolCall,
+        verdict: Verdict,
+        rehearsal: Rehearsal,
+        request: ApprovalRequest,
+        decision: Decision,
+    ) -> Outcome:
+        """Bring the approved effect to the host; nothing can come between check and effect."""
+        with anyio.CancelScope(shield=True):
+            if self.policy.judge(call, self.context) != verdict:
+                raise ChangesetConflict("the policy's verdict changed while the call was pending")
+            still_binds(
+                request,
+                decision,
+                call_digest=call.digest,
+                changeset_digest=rehearsal.changeset.digest,
+                policy_version=self.policy.version,
+                now=self.now(),
+            )
+            if rehearsal.changeset.is_empty:
+                return executed(call, verdict, await self.machine.keep(rehearsal), decision)
+            await self.recorder.committing(call, rehearsal)
+            settled = await self.machine.commit(rehearsal)
+            try:
+                await self.recorder.finished_commit(call, settled)
+            except AuditError as error:
+                raise RecoveryNeeded("the change is committed, but not recorded as such") from error
+            return committed(call, verdict, settled, decision)
