@@ -1,0 +1,74 @@
+"""Settings come from the right place, and mistakes in them are named."""
+
+from pathlib import Path
+
+import pytest
+
+from luminaguard.config import load
+from luminaguard.errors import ConfigError
+
+
+def environment(tmp_path: Path, text: str = "", **more: str) -> dict[str, str]:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    return {"HOME": str(tmp_path), "LUMINAGUARD_CONFIG": str(file), **more}
+
+
+def test_without_a_file_everything_has_its_default(tmp_path: Path) -> None:
+    settings = load({"HOME": str(tmp_path)})
+    assert settings.approval.timeout_s == 300.0
+    assert settings.policy.no_effect is True
+    assert not settings.approval.allow_unattended
+    assert settings.origins == {}
+
+
+def test_directories_can_be_moved_by_the_environment(tmp_path: Path) -> None:
+    environ = environment(tmp_path, LUMINAGUARD_STATE_DIR="/s", LUMINAGUARD_CACHE_DIR="/c")
+    settings = load(environ)
+    assert (settings.state_dir, settings.cache_dir) == (Path("/s"), Path("/c"))
+    assert Path("/s") in settings.own_dirs
+    assert tmp_path in settings.own_dirs
+
+
+def test_a_relative_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not an absolute path"):
+        load(environment(tmp_path, LUMINAGUARD_STATE_DIR="state"))
+
+
+def test_values_of_the_file_win_over_defaults_and_say_where_they_are_from(tmp_path: Path) -> None:
+    text = '[approval]\ntimeout_s = 5\n[workspace]\ninclude = ["*.env"]\n'
+    settings = load(environment(tmp_path, text))
+    assert settings.approval.timeout_s == 5.0
+    assert settings.workspace.include == ("*.env",)
+    assert settings.origins["approval.timeout_s"] == str(tmp_path / "config.toml")
+
+
+def test_the_environment_can_allow_unattended_approval_and_nothing_but_1_does(
+    tmp_path: Path,
+) -> None:
+    for value, allowed in (("1", True), ("0", False), ("yes", False), ("", False)):
+        settings = load(environment(tmp_path, LUMINAGUARD_ALLOW_UNATTENDED=value))
+        assert settings.approval.allow_unattended is allowed
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("[aproval]\n", "unknown section", "did you mean approval?"),
+        ("[vm]\nmemory_mb = 1\n", "unknown key", "did you mean memory_mib?"),
+        ("[vm]\nmemory_mib = 'big'\n", "positive number", None),
+        ("[vm]\nmemory_mib = true\n", "positive number", None),
+        ("[vm]\nmemory_mib = -1\n", "positive number", None),
+        ("[vm]\nimage = 3\n", "must be a string", None),
+        ("[policy]\nno_effect = 1\n", "true or false", None),
+        ("[workspace]\ninclude = [1]\n", "list of strings", None),
+        ("vm = 3\n", "must be a table", "write [vm]"),
+        ("[vm\n", "not valid TOML", None),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(
+    tmp_path: Path, text: str, message: str, hint: str | None
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(environment(tmp_path, text))
+    assert caught.value.hint == hint
