@@ -56,7 +56,7 @@ missing_packages() { # one apt package a line
   if [ -z "$PYTHON" ]; then
     echo python3
     echo python3-venv
-  elif [ ! -x .venv/bin/python ] && ! makes_venvs "$PYTHON"; then
+  elif [ "$PYTHON" != .venv/bin/python ] && ! makes_venvs "$PYTHON"; then
     "$PYTHON" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
   fi
 }
@@ -133,7 +133,7 @@ install_host_programs() {
   require_root "${packages[@]}"
   require_space /usr
   apt_install "${packages[@]}"
-  PYTHON="$(find_python)"
+  [ "$PYTHON" = .venv/bin/python ] || PYTHON="$(find_python)"
   mapfile -t packages < <(missing_packages)
   [ "${#packages[@]}" = 0 ] || die "still missing after the installation: ${packages[*]}" "install them by hand, or use Debian 12, 13 or Ubuntu 24.04"
 }
@@ -172,7 +172,6 @@ pip_install() {
 }
 
 make_venv() {
-  ! venv_is_current || return 0
   require_space .
   if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
     say "creating .venv with $("$PYTHON" --version)"
@@ -186,8 +185,13 @@ make_venv() {
 }
 
 [ -w . ] || die "$PWD is not writable by $(id -un)" "use a checkout of your own"
-PYTHON="$(find_python)"
-require_python
-install_host_programs
-make_venv
+if venv_is_current; then
+  PYTHON=.venv/bin/python
+  install_host_programs
+else
+  PYTHON="$(find_python)"
+  require_python
+  install_host_programs
+  make_venv
+fi
 say "ready"
