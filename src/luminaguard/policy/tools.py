@@ -1,0 +1,135 @@
+"""Judging each built-in tool by its arguments.
+
+Arguments that do not fit a tool forbid the call, with what would be allowed instead: a call whose
+arguments cannot be read cannot be judged, shown or approved.
+"""
+
+from collections.abc import Callable, Mapping
+
+from luminaguard.domain.calls import JsonValue
+from luminaguard.domain.verdict import Lane, Risk
+from luminaguard.policy.commands import (
+    judge_argv,
+    judge_path,
+    judge_shell,
+    unreadable_text,
+)
+from luminaguard.policy.context import CallContext
+from luminaguard.policy.findings import Finding, forbidden, pure_read, shown, unknown_effect
+from luminaguard.policy.paths import is_inside, is_reserved, looks_secret
+from luminaguard.policy.predict import predicted
+
+Arguments = Mapping[str, JsonValue]
+Rule = Callable[[Arguments, CallContext], list[Finding]]
+
+
+def judge_tool(name: str, arguments: Arguments, context: CallContext) -> list[Finding]:
+    """Judge a call to a built-in tool."""
+    known = BUILT_IN.get(name)
+    if known is None:
+        return [
+            forbidden(
+                "unknown-tool", f"there is no tool {shown(name)}; there are: {', '.join(BUILT_IN)}"
+            )
+        ]
+    required, rule = known
+    if problem := _misfit(arguments, required):
+        wanted = ", ".join(required)
+        return [forbidden("bad-arguments", f"{problem}; {name} takes: {wanted}")]
+    return rule(arguments, context)
+
+
+def _misfit(arguments: Arguments, required: tuple[str, ...]) -> str | None:
+    if unknown := sorted(set(arguments) - set(required)):
+        return f"unknown argument {shown(unknown[0])}"
+    for name in required:
+        value = arguments.get(name)
+        words = value if name == "argv" and isinstance(value, list) and value else [value]
+        if not all(isinstance(word, str) for word in words):
+            return f"{name!r} must be text" if name != "argv" else "'argv' must be a list of text"
+        if name == "argv" and not isinstance(value, list):
+            return "'argv' must be a list of text"
+        if name != "content" and any("\0" in str(word) for word in words):
+            return f"{name!r} holds a NUL byte"
+    return None
+
+
+def _text(arguments: Arguments, name: str) -> str:
+    return str(arguments[name])
+
+
+def _exec(arguments: Arguments, context: CallContext) -> list[Finding]:
+    argv = arguments["argv"]
+    words = [str(word) for word in argv] if isinstance(argv, list) else []
+    return judge_argv(words, context)
+
+
+def _shell(arguments: Arguments, context: CallContext) -> list[Finding]:
+    return judge_shell(_text(arguments, "command"), context)
+
+
+def _python(arguments: Arguments, context: CallContext) -> list[Finding]:
+    code = _text(arguments, "code")
+    if unreadable := unreadable_text(code):
+        return unreadable
+    return [
+        unknown_effect("what Python code does is known once it ran"),
+        *predicted(context.without_root(code)),
+    ]
+
+
+def _reads(arguments: Arguments, context: CallContext) -> list[Finding]:
+    path = _text(arguments, "path")
+    return [
+        pure_read("reading files"),
+        *unreadable_text(path),
+        *judge_path(context.resolve(path), context),
+    ]
+
+
+def _writes(rule: str, risk: Risk, what: str) -> Rule:
+    def judge(arguments: Arguments, context: CallContext) -> list[Finding]:
+        path = _text(arguments, "path")
+        target = context.resolve(path)
+        inside = context.inside(target)
+        if inside is None and not _is_scratch(target):
+            why = (
+                f"{shown(path)} cannot be {what}: only files below {context.workspace} and /tmp can"
+            )
+            return [forbidden("outside-workspace", why)]
+        if inside is not None and is_reserved(inside):
+            return [
+                forbidden("reserved-path", f"{shown(path)} is LuminaGuard's own; use another name")
+            ]
+        finding = Finding(
+            lane=Lane.RED, risk=risk, rule=rule, reason=f"{shown(path)} is {what}", measurable=True
+        )
+        return [finding, *unreadable_text(path), *_touches_secret(inside or target)]
+
+    return judge
+
+
+def _is_scratch(path: str) -> bool:
+    """The guest's own /tmp and /home are writable, and lost with it: no effect on the host."""
+    return is_inside(path, "/tmp") or is_inside(path, "/home")  # noqa: S108 - the guest's
+
+
+def _touches_secret(path: str) -> list[Finding]:
+    if not looks_secret(path):
+        return []
+    why = f"{shown(path)} is named like a secret"
+    return [Finding(lane=Lane.RED, risk=Risk.HIGH, rule="touches-secret", reason=why)]
+
+
+BUILT_IN: dict[str, tuple[tuple[str, ...], Rule]] = {
+    "exec": (("argv",), _exec),
+    "shell": (("command",), _shell),
+    "python": (("code",), _python),
+    "read_file": (("path",), _reads),
+    "list_files": (("path",), _reads),
+    "search_files": (("pattern", "path"), _reads),
+    "write_file": (("path", "content"), _writes("writes-file", Risk.MEDIUM, "written")),
+    "edit_file": (("path", "old", "new"), _writes("edits-file", Risk.MEDIUM, "edited")),
+    "delete_file": (("path",), _writes("deletes-file", Risk.HIGH, "deleted")),
+}
+"""Tool → its arguments, all required, and what judges them."""
