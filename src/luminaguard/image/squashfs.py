@@ -1,0 +1,71 @@
+"""Turning the guest's root directory into a read-only disk image."""
+
+import stat
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from luminaguard.errors import ImageError
+from luminaguard.image.tree import Node, Tree
+
+# lz4 halves the image, is written in half a second, and costs an emulated guest nothing that
+# can be told from noise; zstd and lz4hc take ten times as long to write.
+# Measured with Debian 12 under TCG: 74 MB instead of 138 MB; first `pytest --version` 2.0 s
+# instead of 1.8 s, `python3 -c` 0.2 s either way.
+_OPTIONS = (
+    "-comp", "lz4", "-quiet", "-no-progress", "-no-xattrs", "-exit-on-error",
+    "-reproducible", "-mkfs-time", "0", "-all-time", "0",
+    "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0",
+)  # fmt: skip
+
+
+def write_squashfs(tree: Tree, destination: Path, advance: Callable[[float], None]) -> None:
+    """Write a tree as a squashfs image: the same tree always gives the same bytes.
+
+    A tar file of the tree lies beside `destination` meanwhile. `advance` is told the fraction
+    that is done.
+
+    Raises:
+        ImageError: the tool failed; the message is its own.
+    """
+    archive = destination.with_suffix(".tar")
+    with archive.open("w+b") as stream:
+        archive.unlink()
+        write_tar(tree, stream, advance)
+        stream.seek(0)
+        result = subprocess.run(
+            ["sqfstar", *_OPTIONS, str(destination)],
+            stdin=stream,
+            capture_output=True,
+            check=False,
+        )
+    if result.returncode != 0:
+        reason = (result.stderr or result.stdout).decode(errors="replace").strip()
+        raise ImageError(f"the root file system could not be written: {reason}")
+
+
+def write_tar(tree: Tree, sink: IO[bytes], advance: Callable[[float], None]) -> None:
+    """Write a tree as a tar stream, in path order and without times."""
+    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        for count, (path, node) in enumerate(tree, start=1):
+            _write_member(archive, path, node, tree.content(path))
+            advance(count / len(tree))
+
+
+def _write_member(archive: tarfile.TarFile, path: str, node: Node, content: Path) -> None:
+    member = tarfile.TarInfo(path)
+    member.mode = stat.S_IMODE(node.mode)
+    member.uid, member.gid = node.uid, node.gid
+    if stat.S_ISDIR(node.mode):
+        member.type = tarfile.DIRTYPE
+        archive.addfile(member)
+    elif stat.S_ISLNK(node.mode):
+        member.type = tarfile.SYMTYPE
+        member.linkname = node.target
+        archive.addfile(member)
+    else:
+        member.size = content.stat().st_size
+        with content.open("rb") as source:
+            archive.addfile(member, source)
