@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 
-from luminaguard.domain.changeset import Change, Changeset, Entry, EntryType
+from luminaguard.domain.changeset import Changeset, Entry, EntryType
 from luminaguard.workspace.manifest import Identity, Manifest, ManifestEntry, fingerprint
 
 
