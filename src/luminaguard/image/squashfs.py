@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from luminaguard.errors import ImageError
+from luminaguard.image import space
 from luminaguard.image.tree import Node, Tree
 
 # lz4 halves the image, is written in half a second, and costs an emulated guest nothing that
@@ -43,6 +44,8 @@ def write_squashfs(tree: Tree, destination: Path, advance: Callable[[float], Non
         )
     if result.returncode != 0:
         reason = (result.stderr or result.stdout).decode(errors="replace").strip()
+        if space.names_full_disk(reason):
+            raise space.full()
         raise ImageError(f"the root file system could not be written: {reason}")
 
 
