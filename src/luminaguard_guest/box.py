@@ -1,0 +1,173 @@
+"""The box: a forking server in namespaces of its own, from which every command starts.
+
+Made once, before a template is saved, so that a command costs one fork and no namespace. It is the
+first process of its pid namespace: whatever a command leaves behind ends up as its child. Root
+inside, so that it can become the ordinary user in each child; what it starts can gain nothing.
+"""
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from contextlib import suppress
+from typing import NoReturn
+
+from luminaguard_guest import interpreter, mounts, privileges, skeleton
+from luminaguard_guest.boxwire import FROM_BOX, TO_BOX, Attach, Receiver
+from luminaguard_guest.cgroups import SERVER, Calls, write
+from luminaguard_guest.command import Command
+from luminaguard_guest.faults import GuestFault
+from luminaguard_guest.wire import Done, Execute, Failed, Kill, Message
+
+_NAMESPACES = (
+    mounts.CLONE_NEWNS
+    | mounts.CLONE_NEWPID
+    | mounts.CLONE_NEWNET
+    | mounts.CLONE_NEWIPC
+    | mounts.CLONE_NEWUTS
+    | mounts.CLONE_NEWCGROUP
+)
+
+# Source: Linux include/uapi/linux/sockios.h, include/uapi/linux/if.h
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 1
+
+
+def start() -> socket.socket:
+    """Fork the box off the agent; return the agent's end of its socket.
+
+    The box says `Done` for request 0 when it is ready, or `Failed` with the reason.
+    """
+    ours, theirs = socket.socketpair()
+    if os.fork():
+        theirs.close()
+        return ours
+    try:
+        ours.close()
+        _become_box(theirs)
+    except BaseException as error:  # noqa: BLE001 - the agent must learn why there is no box
+        with suppress(OSError):
+            theirs.sendall(FROM_BOX.encode(0, Failed(f"{type(error).__name__}: {error}")))
+    finally:
+        os._exit(1)
+
+
+def _become_box(connection: socket.socket) -> None:
+    write(f"{SERVER}/cgroup.procs", "0")
+    calls = Calls()
+    mounts.unshare(_NAMESPACES)
+    if os.fork():
+        # Only children enter the new pid namespace; the agent adopts and reaps this middle one.
+        return
+    skeleton.enter()
+    socket.sethostname("luminaguard")
+    _loopback_up()
+    privileges.forbid_gaining()
+    interpreter.preload()
+    Box(connection, calls).serve()
+
+
+def _loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sh14x", b"lo", _IFF_UP)
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)
+
+
+class Box:
+    """Starts commands, kills them, reaps everything, and tells the agent how they ended."""
+
+    def __init__(self, connection: socket.socket, calls: Calls) -> None:
+        """Serve the agent at the other end of `connection`."""
+        self._connection = connection
+        self._receiver = Receiver(TO_BOX)
+        self._calls = calls
+        self._commands: dict[int, Command] = {}
+        self._wakeup_read, self._wakeup_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def serve(self) -> NoReturn:
+        """Serve until the agent is gone, which is the end of the machine."""
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
+        poller = select.poll()
+        poller.register(self._connection, select.POLLIN)
+        poller.register(self._wakeup_read, select.POLLIN)
+        self._say(0, Done())
+        while True:
+            ready = {descriptor for descriptor, _ in poller.poll(self._patience_ms())}
+            if self._wakeup_read in ready:
+                self._drain_wakeups()
+            self._reap()
+            if self._connection.fileno() in ready:
+                self._listen()
+
+    def _patience_ms(self) -> int | None:
+        deadlines = [
+            command.deadline_s
+            for command in self._commands.values()
+            if command.deadline_s is not None
+        ]
+        if not deadlines:
+            return None
+        return max(int((min(deadlines) - time.monotonic()) * 1000) + 1, 0)
+
+    def _drain_wakeups(self) -> None:
+        with suppress(BlockingIOError):
+            while os.read(self._wakeup_read, 4096):
+                pass
+
+    def _say(self, request_id: int, message: Message) -> None:
+        self._connection.sendall(FROM_BOX.encode(request_id, message))
+
+    def _listen(self) -> None:
+        if not self._receiver.read(self._connection):
+            os._exit(0)
+        for request_id, message, descriptors in self._receiver.messages():
+            try:
+                self._do(request_id, message, descriptors)
+            except (OSError, GuestFault) as error:
+                self._say(request_id, Failed(str(error)))
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+
+    def _do(self, request_id: int, message: Message, descriptors: list[int]) -> None:
+        match message:
+            case Execute():
+                self._start(request_id, message, descriptors)
+            case Kill():
+                if command := self._commands.get(request_id):
+                    command.kill()
+            case Attach(targets=targets):
+                for descriptor, target in zip(descriptors, targets, strict=True):
+                    os.makedirs(target, exist_ok=True)
+                    mounts.attach(descriptor, target)
+                self._say(request_id, Done())
+            case _:
+                self._say(request_id, Failed("the box does not know this request"))
+
+    def _start(self, request_id: int, request: Execute, stdio: list[int]) -> None:
+        group = self._calls.take()
+        try:
+            self._commands[request_id] = Command.start(request, group, stdio)
+        except BaseException:
+            self._calls.give_back(group)
+            raise
+
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                for command in self._commands.values():
+                    if command.pid == pid:
+                        command.ended(status)
+        for request_id, command in list(self._commands.items()):
+            finished = command.finish()
+            if finished is not None:
+                del self._commands[request_id]
+                self._calls.give_back(command.group)
+                self._say(request_id, finished)

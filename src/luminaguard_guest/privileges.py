@@ -1,0 +1,64 @@
+"""Giving up privileges: what a box and a command may never have again."""
+
+import ctypes
+import os
+import resource
+
+UID = 1000
+"""The ordinary user that commands run as."""
+
+OPEN_FILES = 4096
+
+# Source: Linux include/uapi/linux/prctl.h
+_PR_CAPBSET_READ = 23
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, argument: int = 0) -> int:
+    result: int = _libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0)
+    return result
+
+
+def forbid_gaining() -> None:
+    """See that no program that this process or its children start can gain a privilege.
+
+    What the process itself holds stays: it still has to mount, and to become another user.
+    """
+    capability = 0
+    while _prctl(_PR_CAPBSET_READ, capability) >= 0:
+        if _prctl(_PR_CAPBSET_DROP, capability) < 0:
+            raise OSError(ctypes.get_errno(), "cannot drop a capability from the bounding set")
+        capability += 1
+    if _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL) < 0:
+        raise OSError(ctypes.get_errno(), "cannot clear the ambient capabilities")
+    if _prctl(_PR_SET_NO_NEW_PRIVS, 1) < 0:
+        raise OSError(ctypes.get_errno(), "cannot set no_new_privs")
+
+
+def become_ordinary() -> None:
+    """Become the ordinary user, for good: no groups, no capabilities, bounded resources.
+
+    Changing all user ids away from 0 clears the permitted and effective capabilities.
+    Source: capabilities(7), "Effect of user ID changes on capabilities".
+    """
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.setgroups([])
+    os.setresgid(UID, UID, UID)
+    os.setresuid(UID, UID, UID)
+
+
+def set_oom_score(score: int) -> None:
+    """Say how willingly the kernel ends this process when memory runs out: -1000 is never."""
+    with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+        file.write(b"%d" % score)
+
+
+def raise_open_files(limit: int) -> None:
+    """Allow this process so many open descriptors."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))

@@ -1,0 +1,118 @@
+"""Putting a workspace together: scratch disk, read-only image, and the overlay over both."""
+
+import os
+from dataclasses import dataclass
+
+from luminaguard_guest import mounts
+from luminaguard_guest.faults import GuestFault
+from luminaguard_guest.mounts import MS_NOATIME, MS_NODEV, MS_NOSUID, MS_RDONLY
+from luminaguard_guest.privileges import UID
+
+_BASE = "/run/luminaguard"
+_SCRATCH = f"{_BASE}/scratch"
+_LOWER = f"{_BASE}/lower"
+_MERGED = f"{_BASE}/merged"
+UPPER = f"{_SCRATCH}/upper"
+_WORK = f"{_SCRATCH}/work"
+
+_FILESYSTEMS = {"squashfs", "erofs"}
+_RESERVED = {
+    *("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32"),
+    *("opt", "proc", "run", "sbin", "sys", "usr"),
+}
+"""First components that a workspace cannot lie under: the guest's own."""
+_COVERED = {"/", "/home", "/home/guest", "/tmp", "/var", "/var/tmp"}  # noqa: S108 - only names
+"""Directories that must stay what they are; below them is fine."""
+
+_OPTIONS = "index=off,metacopy=off,redirect_dir=on,xino=off,volatile"
+"""`redirect_dir` lets programs rename directories; `volatile` makes syncs free, as nothing here
+outlives the machine. Source: Linux Documentation/filesystems/overlayfs.rst"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A detached mount and where the box shall attach it."""
+
+    descriptor: int
+    target: bytes
+
+
+def check_path(path: bytes) -> None:
+    """Refuse places where a workspace cannot be shown.
+
+    Raises:
+        GuestFault: with the reason.
+    """
+    text = os.fsdecode(path)
+    parts = text.split("/")[1:]
+    if not text.startswith("/") or any(part in {"", ".", ".."} for part in parts):
+        raise GuestFault(f"{text!r} is not a normal absolute path")
+    if text in _COVERED or parts[0] in _RESERVED:
+        raise GuestFault(
+            f"a workspace cannot be shown at {text}: the guest needs that place itself"
+        )
+
+
+def assemble(path: bytes, filesystem: str) -> list[Tree]:
+    """Mount everything in the agent's own namespace; return what the box has to attach, in order.
+
+    Raises:
+        GuestFault: a disk or file system is not there, or does not fit.
+    """
+    check_path(path)
+    if filesystem not in _FILESYSTEMS:
+        raise GuestFault(f"{filesystem!r} is no file system for a workspace image")
+    if os.path.ismount(_SCRATCH):
+        raise GuestFault("a workspace is mounted already")
+    _mount_disks(filesystem)
+    options = f"lowerdir={_LOWER},upperdir={UPPER},workdir={_WORK},{_OPTIONS}"
+    mounts.mount("workspace", _MERGED, "overlay", MS_NOATIME | MS_NODEV | MS_NOSUID, options)
+    shown = (
+        (f"{_SCRATCH}/home", b"/home"),
+        (f"{_SCRATCH}/tmp", b"/tmp"),  # noqa: S108 - the guest's own
+        (f"{_SCRATCH}/var-tmp", b"/var/tmp"),
+        (_MERGED, path),
+    )
+    return [Tree(descriptor=_copy(source), target=target) for source, target in shown]
+
+
+def _copy(source: str) -> int:
+    if os.path.ismount(source):
+        return mounts.detached_copy(source)
+    mounts.mount(source, source, None, mounts.MS_BIND)
+    return mounts.detached_copy(source)
+
+
+def _mount_disks(filesystem: str) -> None:
+    scratch, image = _disk("lg-scratch"), _disk("lg-workspace")
+    for device in (scratch, image):
+        mounts.forget_cached(device)
+    for directory in (_SCRATCH, _LOWER, _MERGED):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    mounts.mount(scratch, _SCRATCH, "ext4", MS_NOATIME | MS_NODEV | MS_NOSUID, "noinit_itable")
+    mounts.mount(image, _LOWER, filesystem, MS_RDONLY | MS_NODEV | MS_NOSUID)
+    os.chmod(_SCRATCH, 0o700)
+    _directory(UPPER, os.stat(_LOWER).st_mode & 0o7777, UID)
+    _directory(_WORK, 0o700, 0)
+    _directory(f"{_SCRATCH}/home", 0o755, 0)
+    _directory(f"{_SCRATCH}/home/guest", 0o755, UID)
+    _directory(f"{_SCRATCH}/tmp", 0o1777, 0)  # noqa: S108 - on the guest's own disk
+    _directory(f"{_SCRATCH}/var-tmp", 0o1777, 0)
+
+
+def _directory(path: str, mode: int, owner: int) -> None:
+    os.mkdir(path)
+    os.chmod(path, mode)
+    os.chown(path, owner, owner)
+
+
+def _disk(serial: str) -> str:
+    """Return the device of the virtio disk with this serial number; udev's links do not exist."""
+    for name in os.listdir("/sys/block"):
+        try:
+            with open(f"/sys/block/{name}/serial", "rb", buffering=0) as file:
+                if file.read().strip() == serial.encode():
+                    return f"/dev/{name}"
+        except FileNotFoundError:
+            continue
+    raise GuestFault(f"there is no disk {serial}")
