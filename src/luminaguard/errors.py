@@ -27,6 +27,7 @@ may carry a `hint`: the command or change that mends it.
     │  └ RecoveryNeeded          an earlier commit ended in a state only the user can judge
     ├ AuditError
     │  ├ AuditWriteFailed
+    │  │  └ ApprovalSpent        a request is decided once
     │  └ AuditTampered
     └ ModelError
 """
@@ -188,6 +189,12 @@ class AuditWriteFailed(AuditError):
     """The record could not be made durable, so its effect must not happen."""
 
     code = "audit-write"
+
+
+class ApprovalSpent(AuditWriteFailed):
+    """The approval request has already ended; a decision counts once."""
+
+    code = "approval-spent"
 
 
 class AuditTampered(AuditError):
