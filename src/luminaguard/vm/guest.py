@@ -18,7 +18,7 @@ from luminaguard.vm import channel as wire
 from luminaguard.vm.channel import Channel
 from luminaguard.vm.hypervisor import GuestMount
 from luminaguard.vm.records import as_record
-from luminaguard.vm.running import Running
+from luminaguard.vm.running import GRACE_S, Running
 
 _ANSWER_S = 30.0
 """Longest wait for the answer to a request that starts no command."""
@@ -47,9 +47,13 @@ class GuestFacts:
 class GuestClient:
     """One guest's operations. Owns the channel."""
 
-    def __init__(self, channel: Channel) -> None:
-        """Talk over `channel`; the guest's agent need not be up yet."""
+    def __init__(self, channel: Channel, *, grace_s: float = GRACE_S) -> None:
+        """Talk over `channel`; the guest's agent need not be up yet.
+
+        `grace_s`: what the guest gets on top of a command's time limit, to kill it and tell.
+        """
         self._channel = channel
+        self._grace_s = grace_s
         self._last_id = 0
         self._busy = False
         self._reseeded = False
@@ -131,7 +135,7 @@ class GuestClient:
     async def _run(self, execution: Execution) -> GuestReport:
         request_id = self._begin()
         try:
-            return await Running(self._channel, request_id, execution).run()
+            return await Running(self._channel, request_id, execution).run(grace_s=self._grace_s)
         finally:
             self._busy = False
 

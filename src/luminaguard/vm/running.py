@@ -8,7 +8,7 @@ from luminaguard.vm import channel as wire
 from luminaguard.vm.channel import Channel
 
 GRACE_S = 10.0
-"""What a guest gets on top of a command's own limit, to kill it and tell."""
+"""What a guest gets on top of a command's own limit, unless said otherwise."""
 
 _KILL_S = 5.0
 """What a guest gets to confirm that a cancelled command is gone."""
@@ -46,7 +46,7 @@ class Running:
             2: _Kept(execution.output_limit_bytes),
         }
 
-    async def run(self) -> GuestReport:
+    async def run(self, *, grace_s: float = GRACE_S) -> GuestReport:
         """Return how it ended; on cancellation, see that it is killed.
 
         Raises:
@@ -55,7 +55,7 @@ class Running:
             WireError: the guest broke the protocol.
         """
         started_s = anyio.current_time()
-        limit_s = self._execution.timeout_s + GRACE_S
+        limit_s = self._execution.timeout_s + grace_s
         try:
             with anyio.fail_after(limit_s):
                 await self._channel.send(self._request_id, _request(self._execution))
