@@ -66,7 +66,7 @@ def furnish(tree: Tree, alternatives: Iterable[Alternative]) -> None:
     tree.directory("root", mode=0o700)
     for path in ("tmp", "var/tmp"):
         tree.directory(path, mode=0o1777)
-    tree.directory(f"home/{GUEST_USER}", mode=0o750, owner=GUEST_UID)
+    tree.directory(f"home/{GUEST_USER}")
     for path, content in _FILES.items():
         tree.file(path, content.encode())
     for path, target in _LINKS.items():

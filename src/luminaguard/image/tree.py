@@ -1,7 +1,7 @@
 """The guest's root directory while it is put together: names here, contents in a staging area.
 
-Nothing needs root: owners and modes are only recorded, and the staging area belongs to whoever
-builds.
+Nothing needs root: all is root's in the guest, modes are only recorded, and the staging area
+belongs to whoever builds.
 """
 
 import os
@@ -18,14 +18,12 @@ _MERGED = frozenset({"bin", "sbin", "lib", "lib32", "lib64", "libo32", "libx32"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """What one name is and who may use it; a file's bytes lie in the staging area."""
+    """What one name is; a file's bytes lie in the staging area."""
 
     mode: int
     """File type and permission bits, as in `st_mode`; only directories, files and symlinks."""
     target: str = ""
     """Where a symlink points."""
-    uid: int = 0
-    gid: int = 0
 
 
 def merged(path: str) -> str:
@@ -66,14 +64,14 @@ class Tree:
         """Return where the bytes of a regular file lie."""
         return self.staging / path
 
-    def directory(self, path: str, *, mode: int = 0o755, owner: int = 0) -> None:
+    def directory(self, path: str, *, mode: int = 0o755) -> None:
         """Add a directory and its parents, or change the mode of the one that is there."""
         self._parents(path)
         present = self._nodes.get(path)
         if present is not None and stat.S_ISLNK(present.mode):
             return  # as dpkg does: a directory never replaces a link to one
         (self.staging / path).mkdir(exist_ok=True)
-        self._nodes[path] = Node(mode=stat.S_IFDIR | mode, uid=owner, gid=owner)
+        self._nodes[path] = Node(mode=stat.S_IFDIR | mode)
 
     def symlink(self, path: str, target: str) -> None:
         """Add a symbolic link; a directory that is there stays."""
