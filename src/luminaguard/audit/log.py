@@ -161,7 +161,7 @@ class AuditLog:
 
         Returns the places of `entries`, or of the closing records when there are no entries.
         """
-        _refuse_unclosable(entries)
+        _refuse_unfit(entries)
         with self._turn():
             if recovered is None and _proposes(entries) and not self._intents_are_closed:
                 recovered = {}
@@ -277,8 +277,10 @@ def _failing_closed() -> Generator[None]:
         raise AuditWriteFailed(f"the audit log cannot be written: {error}", hint=hint) from error
 
 
-def _refuse_unclosable(entries: Sequence[Entry]) -> None:
+def _refuse_unfit(entries: Sequence[Entry]) -> None:
     for entry in entries:
+        if NONCE in entry.body and entry.kind is RecordKind.APPROVAL_DECIDED:
+            raise AuditWriteFailed("a decision's nonce is recorded by using it up: call decide")
         if entry.kind in INTENTS and not entry.call_id:
             raise AuditWriteFailed(f"{entry.kind} needs a call id, or nothing could close it")
 

@@ -1,5 +1,6 @@
 """Finding records by when, whose, what, how risky, and what they say."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def _conditions(query: Query) -> tuple[list[str], list[str]]:
 
 def _pattern(text: str) -> str:
     """Return a LIKE pattern for the text as it stands in a JSON body."""
-    in_json = text.replace("\\", "\\\\").replace('"', '\\"')
+    in_json = json.dumps(text, ensure_ascii=False)[1:-1]
     for special in "\\%_":
         in_json = in_json.replace(special, f"\\{special}")
     return f"%{in_json}%"

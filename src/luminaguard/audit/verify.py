@@ -83,14 +83,21 @@ def verify(
     walk = _Walk()
     head = signed.head if signed else None
     try:
-        _check_schema(database)
         _walk_chain(database, walk, head, verifier)
         _check_head(database, walk, signed, verifier)
+        _check_schema(database)
+        _check_indexes(database)
         _check_used_approvals(database, walk)
         _check_open_intents(database, walk)
     except Bad as bad:
         return Verification(
             ok=False, count=walk.count, first_bad_seq=bad.seq, problem=str(bad), head=head
+        )
+    except sqlite3.DatabaseError as error:
+        first = walk.count + 1
+        problem = f"record {first} cannot be read: {error}"
+        return Verification(
+            ok=False, count=walk.count, first_bad_seq=first, problem=problem, head=head
         )
     in_flight = walk.count - head.seq if head else 0
     return Verification(ok=True, count=walk.count, head=head, in_flight=in_flight)
@@ -267,6 +274,13 @@ def _check_schema(database: sqlite3.Connection) -> None:
             raise Bad(None, "the database's tables or triggers were changed")
     finally:
         fresh.close()
+
+
+def _check_indexes(database: sqlite3.Connection) -> None:
+    """Check that the indexes hold every record: queries go by them."""
+    found = str(database.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    if found != "ok":
+        raise Bad(None, f"the database is damaged: {found}")
 
 
 def _definitions(database: sqlite3.Connection) -> set[Row]:
