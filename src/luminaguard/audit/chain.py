@@ -32,7 +32,7 @@ def hash_of(record: Record) -> str:
 def link(entry: Entry, *, seq: int, time: str, prev: str) -> Record:
     """Return the record that continues the chain after `prev` with this entry.
 
-    The body is taken through JSON once, so that the record is what a reader will read back.
+    The body must be as JSON reads it (lists, text keys), so that a reader finds what was hashed.
 
     Raises:
         TypeError: the body holds something that JSON has no form for.
@@ -44,7 +44,7 @@ def link(entry: Entry, *, seq: int, time: str, prev: str) -> Record:
         kind=entry.kind.value,
         session_id=entry.session_id,
         call_id=entry.call_id,
-        body=body_from(canonical_json(entry.body)),
+        body=entry.body,
         prev=prev,
         hash="",
     )

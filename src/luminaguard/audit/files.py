@@ -13,7 +13,7 @@ def make_private_directory(path: Path) -> None:
 def write_private(path: Path, content: bytes) -> None:
     """Create a file (0600), or replace it in one step, and make that durable."""
     incoming = path.with_name(f".{path.name}.{os.getpid()}.incoming")
-    descriptor = os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -30,7 +30,7 @@ def sync_directory(path: Path) -> None:
     """Make the names in a directory durable. Windows does so by itself."""
     if sys.platform == "win32":
         return
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

@@ -33,7 +33,7 @@ class FileLock:
         """Take the lock if nobody has it; the file is made if it is missing."""
         if self._descriptor is not None:
             return False
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _lock(descriptor)
         except (BlockingIOError, PermissionError):

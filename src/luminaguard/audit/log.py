@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from luminaguard.audit.chain import link
+from luminaguard.audit.chain import body_from, link
 from luminaguard.audit.files import write_private
 from luminaguard.audit.head import Head, Signer, load_signer, parse_head
 from luminaguard.audit.lock import FileLock
@@ -21,7 +21,7 @@ from luminaguard.audit.redact import redacted
 from luminaguard.audit.sessions import SessionLocks
 from luminaguard.audit.store import NONCE, connect, insert, open_intents, tail, transaction, use_up
 from luminaguard.audit.verify import Bad, check_group_in_flight
-from luminaguard.domain.calls import JsonValue
+from luminaguard.domain.calls import JsonValue, canonical_json
 from luminaguard.domain.outcome import AuditRef
 from luminaguard.errors import ApprovalSpent, AuditTampered, AuditWriteFailed
 
@@ -246,7 +246,7 @@ class AuditLog:
         time = time_text(self._clock())
         records: list[Record] = []
         for entry in entries:
-            body = redacted(entry.body)
+            body = redacted(body_from(canonical_json(entry.body)))
             if nonce is not None and entry.kind is RecordKind.APPROVAL_DECIDED:
                 body[NONCE] = nonce
             seq += 1
@@ -272,7 +272,14 @@ def _failing_closed() -> Generator[None]:
     """Turn whatever keeps a record from being durable into one error."""
     try:
         yield
-    except (sqlite3.Error, OSError, TypeError, ValueError, AuditTampered) as error:
+    except (
+        sqlite3.Error,
+        OSError,
+        TypeError,
+        ValueError,
+        RecursionError,
+        AuditTampered,
+    ) as error:
         hint = error.hint if isinstance(error, AuditTampered) else "free space or mend access"
         raise AuditWriteFailed(f"the audit log cannot be written: {error}", hint=hint) from error
 
