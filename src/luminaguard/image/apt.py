@@ -83,14 +83,13 @@ class Apt:
             _CONFIGURATION.format(state=state, architecture=architecture), encoding="utf-8"
         )
 
-    def update(self) -> str:
-        """Refresh the package lists; return "", or what apt complained about.
+    def update(self) -> bool:
+        """Refresh the package lists; return whether all of them are fresh now.
 
         Lists that cannot be refreshed stay as they are, so a build works without a network.
         """
         result = self._run("apt-get", "update")
-        complaints = [line for line in result.stderr.splitlines() if line.startswith(("W:", "E:"))]
-        return complaints[-1] if complaints else ""
+        return result.returncode == 0 and "Some index files failed" not in result.stderr
 
     def resolve(self, names: Sequence[str]) -> tuple[Package, ...]:
         """Choose versions of the named packages and of all they depend on, in install order.

@@ -57,7 +57,7 @@ def assemble(
     progress("writing the initial RAM disk", None)
     kernel = _write_boot_files(trees, recipe, out)
     write_squashfs(trees.root, out / "rootfs", lambda done: progress("writing the root disk", done))
-    artifacts = {name: _record(out / name) for name in ("kernel", "initrd", "rootfs")}
+    artifacts = {name: record(out / name) for name in ("kernel", "initrd", "rootfs")}
     return Assembly(kernel=kernel, artifacts=artifacts)
 
 
@@ -112,7 +112,8 @@ def _only(paths: list[str], what: str) -> str:
     return paths[0]
 
 
-def _record(path: Path) -> ArtifactRecord:
+def record(path: Path) -> ArtifactRecord:
+    """Return what a file must be from now on."""
     with path.open("rb") as stream:
         digest = file_digest(stream, "sha256").hexdigest()
     return ArtifactRecord(sha256=digest, size=path.stat().st_size)

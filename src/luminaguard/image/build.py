@@ -103,8 +103,7 @@ def _alone(path: Path) -> Generator[None]:
 
 def _choose(apt: Apt, recipe: Recipe, kernel: str, progress: Progress) -> tuple[Package, ...]:
     progress("refreshing package lists", None)
-    complaint = apt.update()
-    if complaint:
+    if not apt.update():
         progress("package lists could not all be refreshed; using those in the cache", None)
     progress("choosing packages", None)
     chosen = apt.resolve([*recipe.packages, recipe.shell, kernel])

@@ -80,18 +80,35 @@ def dependencies(module: bytes) -> tuple[str, ...]:
 
 
 def decompressed(path: Path) -> bytes:
-    """Read a module file, whatever compression the distribution uses."""
+    """Read a module file, whatever compression the distribution uses.
+
+    Raises:
+        ImageError: the file is damaged, or the tool that unpacks it is missing.
+    """
     content = path.read_bytes()
-    match path.suffix:
-        case ".xz":
-            return lzma.decompress(content)
-        case ".gz":
-            return gzip.decompress(content)
-        case ".zst":
-            command = ["zstd", "-dcq"]
-            return subprocess.run(command, input=content, check=True, capture_output=True).stdout
-        case _:
-            return content
+    try:
+        match path.suffix:
+            case ".xz":
+                return lzma.decompress(content)
+            case ".gz":
+                return gzip.decompress(content)
+            case ".zst":
+                return _zstd(content)
+            case _:
+                return content
+    except (lzma.LZMAError, gzip.BadGzipFile, EOFError, subprocess.CalledProcessError) as error:
+        raise ImageError(f"the kernel module {path.name} is damaged: {error}") from error
+
+
+def _zstd(content: bytes) -> bytes:
+    # The standard library reads Zstandard from Python 3.14 on.
+    command = ["zstd", "-dcq"]
+    try:
+        return subprocess.run(command, input=content, check=True, capture_output=True).stdout
+    except FileNotFoundError:
+        raise ImageError(
+            "zstd is not installed; this kernel's modules need it", hint="apt-get install zstd"
+        ) from None
 
 
 def _name(file_name: str) -> str:
