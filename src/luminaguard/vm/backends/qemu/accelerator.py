@@ -1,0 +1,171 @@
+"""Which accelerator this host really has: found by booting, remembered until something changes.
+
+That `/dev/kvm` opens proves nothing: on some hosts it does, and stock guests never come up.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import cast
+
+from luminaguard.domain.calls import canonical_json
+from luminaguard.domain.isolation import Tier
+from luminaguard.errors import HypervisorUnavailable
+from luminaguard.vm.hypervisor import Probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """One way of running guest code, with the options QEMU wants for it."""
+
+    name: str
+    tier: Tier
+    option: str
+    """Value of `-accel`."""
+    cpu: str
+    """Value of `-cpu`."""
+    device: str | None = None
+    """Host device it needs."""
+    boot_limit_s: float
+    """A guest that has not reached user space by then never will."""
+
+    @property
+    def emulated(self) -> bool:
+        """Whether every guest instruction is translated."""
+        return self.tier is Tier.EMULATED
+
+
+TCG = Accelerator(
+    name="tcg", tier=Tier.EMULATED, option="tcg,tb-size=256", cpu="max", boot_limit_s=60.0
+)
+_KVM = Accelerator(
+    name="kvm",
+    tier=Tier.HARDWARE,
+    option="kvm",
+    cpu="host",
+    device="/dev/kvm",
+    boot_limit_s=5.0,
+)
+_HVF = Accelerator(name="hvf", tier=Tier.HARDWARE, option="hvf", cpu="host", boot_limit_s=10.0)
+_WHPX = Accelerator(name="whpx", tier=Tier.HARDWARE, option="whpx", cpu="max", boot_limit_s=10.0)
+
+CANDIDATES: Mapping[str, tuple[Accelerator, ...]] = {
+    "linux": (_KVM, TCG),
+    "darwin": (_HVF, TCG),
+    "win32": (_WHPX, TCG),
+}
+"""`sys.platform` → accelerators, best first."""
+
+Attempt = Callable[[Accelerator], Awaitable[str | None]]
+"""Boots a guest; returns why it did not come up, or None when it did."""
+
+
+def by_name(name: str) -> Accelerator:
+    """Return the accelerator that a probe named."""
+    return next(one for one in CANDIDATES[sys.platform] if one.name == name)
+
+
+async def find_accelerator(
+    attempt: Attempt,
+    *,
+    version: str,
+    candidates: tuple[Accelerator, ...] | None = None,
+) -> Probe:
+    """Try the candidates, best first, and take the first that a guest boots on.
+
+    Raises:
+        HypervisorUnavailable: a guest boots on none of them; the message says why for each.
+    """
+    tried: list[tuple[str, str]] = []
+    for one in CANDIDATES.get(sys.platform, (TCG,)) if candidates is None else candidates:
+        reason = device_problem(one) or await attempt(one)
+        if reason is None:
+            return Probe(tier=one.tier, accelerator=one.name, version=version, tried=tuple(tried))
+        tried.append((one.name, reason))
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in tried)
+    raise HypervisorUnavailable(
+        f"no guest boots under QEMU on this host ({reasons})", hint="luminaguard doctor"
+    )
+
+
+def device_problem(accelerator: Accelerator) -> str | None:
+    """Return why the host device of an accelerator cannot be used, None when it can be tried."""
+    device = accelerator.device
+    if device is None:
+        return None
+    if not os.path.exists(device):
+        return f"{device} does not exist"
+    if not os.access(device, os.R_OK | os.W_OK):
+        return f"{device} may not be opened by this user"
+    return None
+
+
+class ProbeCache:
+    """Remembers a probe until QEMU, the image, the boot or the device changes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self, identity: str) -> Probe | None:
+        """Return what was found under the same circumstances, None otherwise."""
+        try:
+            kept = cast("dict[str, object]", json.loads(self._path.read_bytes()))
+            if kept["identity"] != identity:
+                return None
+            tried = cast("list[list[str]]", kept["tried"])
+            return Probe(
+                tier=Tier(str(kept["tier"])),
+                accelerator=by_name(str(kept["accelerator"])).name,
+                version=str(kept["version"]),
+                tried=tuple((name, reason) for name, reason in tried),
+            )
+        except (OSError, ValueError, KeyError, TypeError, StopIteration):
+            return None
+
+    def write(self, identity: str, probe: Probe) -> None:
+        """Keep a probe; the file is replaced as a whole."""
+        content = canonical_json(
+            {
+                "identity": identity,
+                "tier": probe.tier.value,
+                "accelerator": probe.accelerator,
+                "version": probe.version,
+                "tried": [list(pair) for pair in probe.tried],
+            }
+        )
+        unfinished = self._path.with_name(f".{self._path.name}-{os.getpid()}")
+        try:
+            unfinished.write_bytes(content)
+            unfinished.replace(self._path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def host_identity(*facts: str) -> str:
+    """Return a digest of what a probe's result depends on: the given facts, boot and devices."""
+    seen = [*facts, sys.platform, _boot_id()]
+    for one in CANDIDATES.get(sys.platform, ()):
+        if one.device is None:
+            continue
+        try:
+            about = os.stat(one.device)
+        except OSError:
+            seen.append(f"{one.device}: none")
+        else:
+            facts = [about.st_dev, about.st_ino, about.st_mode, about.st_gid]
+            facts.append(os.access(one.device, os.R_OK | os.W_OK))
+            seen.append(f"{one.device}: {facts}")
+    return sha256(canonical_json(seen)).hexdigest()
+
+
+def _boot_id() -> str:
+    """Return what changes with every start of this host; its uptime-free kernel text elsewhere."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
+            return source.read().strip()
+    except OSError:
+        return "unknown"

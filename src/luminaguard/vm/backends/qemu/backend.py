@@ -1,0 +1,291 @@
+"""The QEMU hypervisor: probe once, boot once, then clones in milliseconds."""
+
+import os
+import platform
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+
+from luminaguard.domain.calls import canonical_json
+from luminaguard.errors import GuestLost, HypervisorUnavailable, TemplateError, VmError
+from luminaguard.image.image import GuestImage
+from luminaguard.vm.backends.qemu import cold
+from luminaguard.vm.backends.qemu.accelerator import (
+    Accelerator,
+    ProbeCache,
+    by_name,
+    find_accelerator,
+    host_identity,
+)
+from luminaguard.vm.backends.qemu.command import Shape, clone_command, shape_digest
+from luminaguard.vm.backends.qemu.launch import Files, Launched, Launcher, find_qemu
+from luminaguard.vm.backends.qemu.machine import IGNORE_SHARED, Origin, QemuMachine
+from luminaguard.vm.backends.qemu.memory import load_memory, sealed_copy
+from luminaguard.vm.backends.qemu.template import RAM, TemplateStore, read_manifest, read_state
+from luminaguard.vm.hypervisor import Capabilities, Probe, Template
+from luminaguard.vm.linux import memory_file
+from luminaguard.vm.spec import VmSpec
+
+_FIRST_ANSWER_LIMIT_S = 30.0
+_VERSION_LIMIT_S = 20.0
+_PROBE_MEMORY_MIB = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loaded:
+    """A verified template in memory; both files are sealed."""
+
+    memory: int
+    state: int
+
+
+class QemuHypervisor:
+    """Makes micro-VMs with QEMU.
+
+    Keeps the memory of each template that it used, sealed, until `close`.
+    """
+
+    name = "qemu"
+    capabilities = Capabilities(snapshots=True, pause=True, swap_disks=True)
+
+    def __init__(
+        self,
+        cache_dir: Path,
+        runtime_dir: Path,
+        *,
+        allow_missing: frozenset[str] = frozenset(),
+        image: GuestImage | None = None,
+    ) -> None:
+        """Keep where things lie.
+
+        Args:
+            cache_dir: Templates, the jail's root and the probe's result.
+            runtime_dir: Private directory of this user's running LuminaGuard.
+            allow_missing: Jail layers that the user's configuration waives, by name.
+            image: What `probe` boots.
+        """
+        self._cache_dir = cache_dir
+        self._image = image
+        self._launcher = Launcher(cache_dir, runtime_dir, allow_missing)
+        self._store = TemplateStore(cache_dir)
+        self._loaded: dict[str, _Loaded] = {}
+        self._loading = anyio.Lock()
+        self._probe: Probe | None = None
+
+    def close(self) -> None:
+        """Let go of the templates' memory. Running clones keep theirs."""
+        for loaded in self._loaded.values():
+            for fd in (loaded.memory, loaded.state):
+                with suppress(OSError):
+                    os.close(fd)
+        self._loaded.clear()
+
+    async def probe(self) -> Probe:
+        """Find the best accelerator by booting on it; remembered until the host changes.
+
+        Raises:
+            HypervisorUnavailable: with the missing piece and the command that mends it.
+        """
+        if self._image is None:
+            raise HypervisorUnavailable(
+                "there is no guest image to try this host with", hint="luminaguard image build"
+            )
+        return await self._probe_with(self._image)
+
+    async def boot(self, spec: VmSpec) -> QemuMachine:
+        """Boot a machine from its image; returns once the guest answered."""
+        started_s = time.perf_counter()
+        shape = await self._shape(spec)
+        memory = memory_file("luminaguard-guest", shape.memory_bytes)
+        try:
+            launched = await cold.boot(self._launcher, spec.image, shape, memory)
+        except BaseException:
+            os.close(memory)
+            raise
+        origin = Origin(shape=shape, key=_template_key(spec, shape), own_memory=memory)
+        machine = QemuMachine(launched, origin)
+        machine.ready((time.perf_counter() - started_s) * 1000)
+        return machine
+
+    async def template(self, spec: VmSpec) -> Template:
+        """Return the verified template for `spec`, booting and saving it if there is none."""
+        shape = await self._shape(spec)
+        key = _template_key(spec, shape)
+        template = Template(key=key, directory=self._store.path(key), spec=spec)
+        if not await self._verifies(template):
+            async with self._store.turn():
+                if not await self._verifies(template):  # nobody made it meanwhile
+                    await self._build(template)
+                    await self._load(template)
+        self._store.used(key)
+        return template
+
+    async def restore(self, template: Template) -> QemuMachine:
+        """Make a clone of a template; returns once the guest answered.
+
+        Raises:
+            TemplateError: the template is missing, stale or does not match its manifest.
+        """
+        started_s = time.perf_counter()
+        shape = await self._shape(template.spec)
+        key = _template_key(template.spec, shape)
+        if key != template.key:
+            raise TemplateError(
+                "the template is stale: QEMU, the image, the agent or the host has changed",
+                hint="build it anew",
+            )
+        loaded = await self._load(template)
+        launched = await self._wake(template, shape, loaded)
+        origin = Origin(shape=shape, key=template.key, own_memory=None)
+        machine = QemuMachine(launched, origin)
+        machine.ready((time.perf_counter() - started_s) * 1000)
+        return machine
+
+    async def _wake(self, template: Template, shape: Shape, loaded: _Loaded) -> Launched:
+        """Start a QEMU on the template's memory and let the saved guest go on in it."""
+        root = os.open(template.spec.image.rootfs, os.O_RDONLY)
+        # Each clone reads the state at its own position, so it gets a description of its own.
+        state = os.open(f"/proc/self/fd/{loaded.state}", os.O_RDONLY)
+        files = Files(memory=loaded.memory, root=root, state=state)
+        try:
+            launched = await self._launcher.launch(shape, files, clone_command)
+        finally:
+            os.close(root)
+            os.close(state)
+        try:
+            await launched.qmp.execute("migrate-set-capabilities", capabilities=[IGNORE_SHARED])
+            await launched.qmp.execute("migrate-incoming", uri=f"fd:{state}")
+            await launched.client.hello(_FIRST_ANSWER_LIMIT_S)
+        except GuestLost as lost:
+            await cold.end(launched)
+            words = await launched.process.last_words()
+            raise TemplateError(f"the template does not wake up: {lost}; QEMU: {words}") from lost
+        except BaseException:
+            await cold.end(launched)
+            raise
+        return launched
+
+    async def _build(self, template: Template) -> None:
+        async with await self.boot(template.spec) as machine, self._store.new(template.key) as new:
+            await machine.exercise()
+            await machine.snapshot(new)
+
+    async def _verifies(self, template: Template) -> bool:
+        try:
+            await self._load(template)
+        except TemplateError:
+            return False
+        return True
+
+    async def _load(self, template: Template) -> _Loaded:
+        """Return the template's sealed memory, reading and checking it at first use."""
+        async with self._loading:
+            loaded = self._loaded.get(template.key)
+            if loaded is None:
+                loaded = await run_sync(_load_template, template)
+                self._loaded[template.key] = loaded
+            return loaded
+
+    async def _shape(self, spec: VmSpec) -> Shape:
+        probe = await self._probe_with(spec.image)
+        return _shape_of(spec, by_name(probe.accelerator))
+
+    async def _probe_with(self, image: GuestImage) -> Probe:
+        if self._probe is None:
+            binary = find_qemu()
+            self._cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            cache = ProbeCache(self._cache_dir / "qemu-probe.json")
+            identity = host_identity(_binary_identity(binary))
+            probe = cache.read(identity)
+            if probe is None:
+                probe = await self._try_accelerators(image, binary)
+                cache.write(identity, probe)
+            self._probe = probe
+        return self._probe
+
+    async def _try_accelerators(self, image: GuestImage, binary: str) -> Probe:
+        async def attempt(accelerator: Accelerator) -> str | None:
+            spec = VmSpec(image=image, memory_mib=_PROBE_MEMORY_MIB)
+            shape = _shape_of(spec, accelerator)
+            return await cold.reaches_user_space(self._launcher, image, shape)
+
+        version = await run_sync(_qemu_version, binary)
+        return await find_accelerator(attempt, version=version)
+
+
+def _shape_of(spec: VmSpec, accelerator: Accelerator) -> Shape:
+    return Shape(
+        binary=find_qemu(),
+        accelerator=accelerator,
+        memory_mib=spec.memory_mib,
+        vcpus=spec.vcpus,
+        disk_limit_bytes=spec.disk_limit_bytes,
+    )
+
+
+def _template_key(spec: VmSpec, shape: Shape) -> str:
+    """Return the digest of everything that shapes a saved guest."""
+    facts = {
+        "qemu": _binary_identity(shape.binary),
+        "accelerator": shape.accelerator.name,
+        "host-cpu": "" if shape.accelerator.emulated else _host_cpu(),
+        "image": spec.image.digest,
+        "agent": cold.agent_digest(),
+        "command": shape_digest(shape),
+    }
+    return sha256(canonical_json(facts)).hexdigest()
+
+
+def _load_template(template: Template) -> _Loaded:
+    manifest = read_manifest(template.directory, template.key)
+    expected = template.spec.memory_mib * 1024 * 1024
+    if manifest.memory.size_bytes != expected:
+        raise TemplateError("the template's memory has another size than its machine")
+    state = sealed_copy("luminaguard-state", read_state(template.directory, manifest))
+    try:
+        memory = memory_file("luminaguard-template", expected)
+        try:
+            load_memory(manifest.memory, template.directory / RAM, memory)
+        except BaseException:
+            os.close(memory)
+            raise
+    except BaseException:
+        os.close(state)
+        raise
+    return _Loaded(memory=memory, state=state)
+
+
+def _binary_identity(binary: str) -> str:
+    about = os.stat(binary)
+    return f"{binary} {about.st_size} {about.st_mtime_ns}"
+
+
+def _host_cpu() -> str:
+    """Return what a guest that sees the host's processor depends on."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as source:
+            kept = [line for line in source if line.startswith(("model name", "flags", "Features"))]
+    except OSError:
+        kept = [platform.processor()]
+    return f"{platform.release()} {sorted(set(kept))}"
+
+
+def _qemu_version(binary: str) -> str:
+    try:
+        shown = subprocess.run(
+            [binary, "--version"],
+            capture_output=True,
+            timeout=_VERSION_LIMIT_S,
+            check=True,
+            text=True,
+            env={"LC_ALL": "C"},
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as problem:
+        raise VmError(f"{binary} does not tell its version: {problem}") from problem
+    return shown.splitlines()[0].removeprefix("QEMU emulator version ")

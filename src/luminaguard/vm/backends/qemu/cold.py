@@ -1,0 +1,174 @@
+"""Booting a guest from its image: the slow way, once per template, and the way to probe a host."""
+
+import importlib.util
+import os
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+
+from luminaguard.errors import (
+    BootTimeout,
+    GuestLost,
+    HypervisorUnavailable,
+    ImageError,
+    VmError,
+    WireError,
+)
+from luminaguard.image.image import GuestImage
+from luminaguard.image.initrd import agent_cpio
+from luminaguard.vm.backends.qemu.command import Shape, boot_command
+from luminaguard.vm.backends.qemu.launch import Files, Launched, Launcher
+from luminaguard.vm.backends.qemu.memory import sealed_copy
+from luminaguard.vm.linux import memory_file, read_at
+
+_USER_SPACE = b"Run /init as init process"
+"""The kernel's last word before the first program starts. Source: Linux, init/main.c."""
+_CONSOLE_POLL_S = 0.02
+_CONSOLE_LIMIT_S = 20.0
+_CONSOLE_LINES = 12
+_CONSOLE_BYTES = 256 * 1024
+
+
+@cache
+def agent_archive() -> bytes:
+    """Return the guest agent as the second part of the initial RAM disk."""
+    found = importlib.util.find_spec("luminaguard_guest")
+    places = found.submodule_search_locations if found is not None else None
+    if not places:
+        raise ImageError("the guest agent is not installed", hint="reinstall luminaguard")
+    return agent_cpio(Path(places[0]))
+
+
+@cache
+def agent_digest() -> str:
+    """Return what changes with the guest agent's sources."""
+    return sha256(agent_archive()).hexdigest()
+
+
+@contextmanager
+def boot_files(image: GuestImage, memory: int, *, console: int | None = None) -> Generator[Files]:
+    """Open what a boot needs; kernel and RAM disk as sealed copies that any uid can read."""
+    with ExitStack() as opened:
+
+        def keep(fd: int) -> int:
+            opened.callback(os.close, fd)
+            return fd
+
+        try:
+            kernel = image.kernel.read_bytes()
+            initrd = image.initrd.read_bytes() + agent_archive()
+            root = keep(os.open(image.rootfs, os.O_RDONLY))
+        except OSError as problem:
+            raise ImageError(
+                f"the image in {image.directory} cannot be read: {problem.strerror}",
+                hint="luminaguard image build",
+            ) from problem
+        yield Files(
+            memory=memory,
+            root=root,
+            kernel=keep(sealed_copy("luminaguard-kernel", kernel)),
+            initrd=keep(sealed_copy("luminaguard-initrd", initrd)),
+            console=console,
+        )
+
+
+async def boot(launcher: Launcher, image: GuestImage, shape: Shape, memory: int) -> Launched:
+    """Boot a guest until its agent answers.
+
+    `memory`: an empty memory file of the shape's size, which stays the caller's.
+
+    Raises:
+        BootTimeout: it did not answer; the message ends with what a console shows.
+    """
+    limit_s = shape.accelerator.boot_limit_s
+    with boot_files(image, memory) as files:
+        launched = await launcher.launch(shape, files, boot_command)
+    try:
+        await launched.client.hello(limit_s)
+    except WireError:
+        await end(launched)
+        raise
+    except GuestLost as lost:
+        await end(launched)
+        console = await _console_of(launcher, image, shape)
+        raise BootTimeout(
+            f"the guest did not come up ({lost}); its console, booted once more, ended with:\n"
+            f"{console}",
+            hint="luminaguard doctor",
+        ) from lost
+    except BaseException:
+        await end(launched)
+        raise
+    return launched
+
+
+async def reaches_user_space(launcher: Launcher, image: GuestImage, shape: Shape) -> str | None:
+    """Boot a guest until its first program starts; return why it did not, None when it did.
+
+    Raises:
+        HypervisorUnavailable: no guest can be confined on this host, whatever the accelerator.
+    """
+    try:
+        console, came_up = await _watch_boot(
+            launcher, image, shape, limit_s=shape.accelerator.boot_limit_s, until=_USER_SPACE
+        )
+    except HypervisorUnavailable:
+        raise
+    except VmError as problem:
+        return str(problem)
+    if came_up:
+        return None
+    last = console.splitlines()[-1:] or ["an empty console"]
+    return f"no user space within {shape.accelerator.boot_limit_s:g} s; last seen: {last[0]}"
+
+
+async def _console_of(launcher: Launcher, image: GuestImage, shape: Shape) -> str:
+    limit_s = min(_CONSOLE_LIMIT_S, shape.accelerator.boot_limit_s)
+    try:
+        console, _ = await _watch_boot(launcher, image, shape, limit_s=limit_s, until=None)
+    except VmError as problem:
+        return f"({problem})"
+    return "\n".join(console.splitlines()[-_CONSOLE_LINES:]) or "(nothing)"
+
+
+async def _watch_boot(
+    launcher: Launcher, image: GuestImage, shape: Shape, *, limit_s: float, until: bytes | None
+) -> tuple[str, bool]:
+    """Boot with a console; return what it showed, and whether `until` was seen.
+
+    Ends early when QEMU ends or `until` appears.
+    """
+    with ExitStack() as opened:
+        memory = memory_file("luminaguard-guest", shape.memory_bytes)
+        opened.callback(os.close, memory)
+        console = memory_file("luminaguard-console")
+        opened.callback(os.close, console)
+        with boot_files(image, memory, console=console) as files:
+            launched = await launcher.launch(shape, files, boot_command)
+        seen = False
+        try:
+            with anyio.move_on_after(limit_s):
+                while launched.process.alive and not seen:
+                    await anyio.sleep(_CONSOLE_POLL_S)
+                    seen = until is not None and until in await run_sync(_tail, console)
+        finally:
+            await end(launched)
+        text = _tail(console).decode(errors="replace")
+    return "".join(char for char in text if char == "\n" or char.isprintable()), seen
+
+
+def _tail(console: int) -> bytes:
+    size = os.fstat(console).st_size
+    start = max(size - _CONSOLE_BYTES, 0)
+    return read_at(console, size - start, start)
+
+
+async def end(launched: Launched) -> None:
+    """End a QEMU, whatever cancels its user meanwhile."""
+    with anyio.CancelScope(shield=True):
+        await launched.end()

@@ -1,0 +1,133 @@
+"""What stands around QEMU: an almost empty root, namespaces, no rights, limits.
+
+As root, QEMU gets a uid of its own; otherwise it stays the caller's user, in a user namespace.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from luminaguard.errors import HypervisorUnavailable
+from luminaguard.vm.backends.qemu.jailroot import FIRMWARE, JailRoot
+
+NAMESPACE_LAYERS = frozenset({"mount-namespace", "pid-namespace", "net-namespace", "ipc-namespace"})
+_INNER_UID = 65533
+"""What an ordinary user's QEMU believes to be; it has no rights outside either way."""
+_PACKAGES = {
+    "bwrap": "bubblewrap",
+    "prlimit": "util-linux",
+    "setpriv": "util-linux",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Resource limits of a VMM process."""
+
+    address_space_bytes: int
+    file_bytes: int
+    """Largest file it may write: a full scratch disk or a saved guest, no more."""
+    open_files: int = 256
+
+    def options(self) -> list[str]:
+        """Return them as options of prlimit(1)."""
+        return [
+            "--core=0",
+            f"--as={self.address_space_bytes}",
+            f"--fsize={self.file_bytes}",
+            f"--nofile={self.open_files}",
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confinement:
+    """How one QEMU is to be confined."""
+
+    root: JailRoot
+    limits: Limits
+    uid: int | None = None
+    """Uid of its own; None keeps the caller's user."""
+    device: str | None = None
+    """Host device to let in, such as /dev/kvm."""
+    namespaces: bool = True
+    """False only where the user's configuration named the namespaces as dispensable."""
+
+
+def tool(name: str) -> str:
+    """Return the path of a host tool.
+
+    Raises:
+        HypervisorUnavailable: it is not installed; the hint names its Debian package.
+    """
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin")
+    if path is None:
+        package = _PACKAGES.get(name, name)
+        raise HypervisorUnavailable(
+            f"{name} is missing, so no micro-VM can be confined", hint=f"apt-get install {package}"
+        )
+    return path
+
+
+def confined(
+    command: Sequence[str], confinement: Confinement, *, report_fd: int
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command line and environment that run `command` inside the jail.
+
+    `report_fd`: where the process id of the confined process will be written, as JSON.
+    """
+    drop = _drop_rights(confinement)
+    limits = [tool("prlimit"), *confinement.limits.options(), "--"]
+    if not confinement.namespaces:
+        return [*limits, *drop, *command], {}
+    inside = [*drop, *command, "-L", FIRMWARE]
+    return [*limits, *_namespaces(confinement, report_fd), "--", *inside], {}
+
+
+def _namespaces(confinement: Confinement, report_fd: int) -> list[str]:
+    options = [
+        tool("bwrap"),
+        *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup"),
+        *("--die-with-parent", "--as-pid-1", "--new-session"),
+        *("--info-fd", str(report_fd)),
+        *("--hostname", "luminaguard", "--clearenv"),
+        *("--ro-bind", str(confinement.root.path), "/"),
+        *("--proc", "/proc"),
+        *("--dev-bind", "/dev/null", "/dev/null"),
+        *("--setenv", "LD_LIBRARY_PATH", confinement.root.library_path),
+    ]
+    if confinement.device is not None:
+        options += ["--dev-bind", confinement.device, confinement.device]
+    if confinement.uid is None:
+        options += ["--unshare-user", "--disable-userns"]
+        options += ["--uid", str(_INNER_UID), "--gid", str(_INNER_UID)]
+        return [*options, "--cap-drop", "ALL"]
+    for right in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):  # given up again by setpriv
+        options += ["--cap-add", right]
+    return options
+
+
+def _drop_rights(confinement: Confinement) -> list[str]:
+    """Return the command prefix that gives up every right that is left.
+
+    A change of uid clears the parent-death signal, so it is set again afterwards.
+    Source: PR_SET_PDEATHSIG(2const).
+    """
+    if confinement.uid is None and confinement.namespaces:
+        return []
+    words = [tool("setpriv"), "--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"]
+    words += ["--pdeathsig", "KILL"]
+    if confinement.uid is not None:
+        groups = _device_group(confinement.device)
+        words += ["--bounding-set=-all"]
+        words += ["--reuid", str(confinement.uid), "--regid", str(confinement.uid)]
+        words += ["--groups", str(groups)] if groups else ["--clear-groups"]
+    return [*words, "--"]
+
+
+def _device_group(device: str | None) -> int | None:
+    """Return the group that may use a host device, None when everybody may."""
+    if device is None:
+        return None
+    about = os.stat(device)
+    return None if about.st_mode & 0o006 == 0o006 else about.st_gid

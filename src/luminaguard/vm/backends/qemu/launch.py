@@ -1,0 +1,215 @@
+"""Starting one QEMU: wiring, jail, control connection, and the check of what it really has."""
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+
+from luminaguard.domain.isolation import Isolation
+from luminaguard.errors import GuestLost, HypervisorUnavailable
+from luminaguard.vm.backends.qemu.command import Shape, Wiring
+from luminaguard.vm.backends.qemu.jail import NAMESPACE_LAYERS, Confinement, Limits, tool
+from luminaguard.vm.backends.qemu.jailroot import JailRoot, existing_root, prepare_root
+from luminaguard.vm.backends.qemu.process import VmmProcess
+from luminaguard.vm.backends.qemu.qmp import Qmp
+from luminaguard.vm.backends.qemu.readback import read_jail, require_minimum
+from luminaguard.vm.backends.qemu.uids import can_switch_users, lease_uid
+from luminaguard.vm.backends.qemu.userns import namespaces_refused
+from luminaguard.vm.channel import Channel
+from luminaguard.vm.directories import cache_lock, make_private
+from luminaguard.vm.guest import GuestClient
+
+QEMU = "qemu-system-x86_64"
+_GREETING_LIMIT_S = 20.0
+_COPY_LIMIT_S = 60.0
+_BEYOND_GUEST_BYTES = 3 * 1024**3
+"""Address space of QEMU itself: libraries, thread stacks, translated code."""
+
+CommandBuilder = Callable[[Shape, Wiring], list[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Open files of a start; they stay the caller's."""
+
+    memory: int
+    root: int
+    kernel: int | None = None
+    initrd: int | None = None
+    console: int | None = None
+    state: int | None = None
+    """Saved device state, for a clone, whose memory is then a template's."""
+
+    def wiring(self, control: int, agent: int) -> Wiring:
+        """Return the descriptors as the command line wants them."""
+        return Wiring(
+            control=control,
+            agent=agent,
+            memory=self.memory,
+            root=self.root,
+            kernel=self.kernel,
+            initrd=self.initrd,
+            console=self.console,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """A QEMU that is up, confined and checked; its guest need not be."""
+
+    process: VmmProcess
+    qmp: Qmp
+    client: GuestClient
+    isolation: Isolation
+
+    async def end(self) -> None:
+        """Kill it and wait until it is gone. Idempotent."""
+        self.client.close()
+        await self.process.end()
+        await self.qmp.close()
+
+
+class Launcher:
+    """Starts confined QEMUs on this host."""
+
+    def __init__(self, cache_dir: Path, runtime_dir: Path, allow_missing: frozenset[str]) -> None:
+        """Keep where things lie, and which jail layers the user's configuration waives."""
+        self._cache_dir = cache_dir
+        self._runtime_dir = runtime_dir
+        self._allow_missing = allow_missing
+        self._root: JailRoot | None = None
+
+    async def launch(self, shape: Shape, files: Files, build: CommandBuilder) -> Launched:
+        """Start QEMU in its jail and check that jail.
+
+        Raises:
+            HypervisorUnavailable: QEMU cannot be confined as it must be.
+            GuestLost: QEMU ended at once; the message holds its last words.
+        """
+        try:
+            return await self._attempt(shape, files, build, namespaces=True)
+        except HypervisorUnavailable:
+            if not self._allow_missing >= NAMESPACE_LAYERS:
+                raise
+        return await self._attempt(shape, files, build, namespaces=False)
+
+    async def _attempt(
+        self, shape: Shape, files: Files, build: CommandBuilder, *, namespaces: bool
+    ) -> Launched:
+        root = await self._jail_root(shape.binary)
+        lease = lease_uid() if can_switch_users() else None
+        control, control_end = socket.socketpair()
+        agent, agent_end = socket.socketpair()
+        client = GuestClient(Channel(agent))
+        wiring = files.wiring(control_end.fileno(), agent_end.fileno())
+        inherited = [*wiring.all(), *((files.state,) if files.state is not None else ())]
+        confinement = Confinement(
+            root=root,
+            limits=_limits(shape),
+            uid=lease.uid if lease else None,
+            device=shape.accelerator.device,
+            namespaces=namespaces,
+        )
+        try:
+            process = await VmmProcess.start(
+                build(shape, wiring), confinement, [*inherited, *([lease.fd] if lease else [])]
+            )
+        except BaseException as problem:
+            control.close()
+            client.close()
+            _explain(problem)
+            raise
+        finally:  # the child has its own duplicates, the hold on its uid among them
+            control_end.close()
+            agent_end.close()
+            if lease:
+                lease.release()
+        return await self._greet(process, control, client, shape, files, confinement.uid)
+
+    async def _greet(
+        self,
+        process: VmmProcess,
+        control: socket.socket,
+        client: GuestClient,
+        shape: Shape,
+        files: Files,
+        uid: int | None,
+    ) -> Launched:
+        qmp = Qmp()
+        try:
+            try:
+                with anyio.fail_after(_GREETING_LIMIT_S):
+                    await qmp.connect(control)
+            except GuestLost as lost:
+                words = await process.last_words()
+                raise GuestLost(f"QEMU did not start: {words}", words=words) from lost
+            jail = read_jail(
+                process.pid,
+                sealed_memory=None if files.state is None else files.memory,
+                runtime_private=make_private(self._runtime_dir),
+                own_uid=uid,
+            )
+            require_minimum(jail, allow_missing=self._allow_missing, clone=files.state is not None)
+        except BaseException as problem:
+            with anyio.CancelScope(shield=True):
+                client.close()
+                await process.end()
+                await qmp.close()
+                control.close()
+            _explain(problem)
+            raise
+        accelerator = shape.accelerator
+        isolation = Isolation(
+            backend="qemu", tier=accelerator.tier, accelerator=accelerator.name, jail=jail
+        )
+        return Launched(process=process, qmp=qmp, client=client, isolation=isolation)
+
+    async def _jail_root(self, binary: str) -> JailRoot:
+        if self._root is None:
+            self._root = existing_root(self._cache_dir)
+        if self._root is None:
+            programs = (binary, tool("setpriv"))
+            async with cache_lock(self._cache_dir / "jail.d", limit_s=_COPY_LIMIT_S):
+                self._root = existing_root(self._cache_dir) or await run_sync(
+                    prepare_root, self._cache_dir, programs
+                )
+        return self._root
+
+
+def find_qemu() -> str:
+    """Return the path of QEMU.
+
+    Raises:
+        HypervisorUnavailable: it is not installed, or this system cannot confine it.
+    """
+    if sys.platform != "linux":
+        raise HypervisorUnavailable(
+            f"QEMU machines cannot be confined on {sys.platform} yet",
+            hint="run LuminaGuard on Linux",
+        )
+    path = shutil.which(QEMU)
+    if path is None:
+        raise HypervisorUnavailable(f"{QEMU} is missing", hint="apt-get install qemu-system-x86")
+    return os.path.realpath(path)
+
+
+def _limits(shape: Shape) -> Limits:
+    return Limits(
+        address_space_bytes=shape.memory_bytes + _BEYOND_GUEST_BYTES,
+        file_bytes=max(shape.disk_limit_bytes, shape.memory_bytes),
+    )
+
+
+def _explain(problem: BaseException) -> None:
+    """Raise what a failed confinement means, if that is what `problem` tells of."""
+    words = str(problem.context.get("words", "")) if isinstance(problem, GuestLost) else ""
+    if "bwrap:" in words:
+        raise namespaces_refused(words) from problem
+    if isinstance(problem, TimeoutError):
+        raise GuestLost("QEMU did not greet in time") from problem

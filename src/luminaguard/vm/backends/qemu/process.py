@@ -1,0 +1,175 @@
+"""One running QEMU: started confined, watched by handle, ended for certain.
+
+The start leaves nothing with a name: sockets are pairs, files are inherited. If this process dies,
+the kernel kills the confinement's monitor and QEMU with it (parent-death signal of the thread that
+started them, which is the event loop's own).
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import cast
+
+import anyio
+
+from luminaguard.errors import GuestLost, VmError
+from luminaguard.vm.backends.qemu.jail import Confinement, confined
+from luminaguard.vm.linux import kill_process, process_handle, quiet_pipe
+
+_START_LIMIT_S = 20.0
+_END_LIMIT_S = 10.0
+_MESSAGE_BYTES = 4096
+_REPORT_BYTES = 4096
+
+
+class VmmProcess:
+    """A QEMU and the monitor process that confines it."""
+
+    def __init__(self, monitor: subprocess.Popen[bytes], messages: int) -> None:
+        """Take over a started monitor and the pipe of its messages; use `start` instead."""
+        self._monitor = monitor
+        self._messages = messages
+        self._said = b""
+        self._ended = False
+        self._monitor_handle = process_handle(monitor.pid)
+        self._handle: int | None = None
+        self.pid = monitor.pid
+
+    @classmethod
+    async def start(
+        cls, command: Sequence[str], confinement: Confinement, inherited: Sequence[int]
+    ) -> "VmmProcess":
+        """Start `command` confined; returns once its process exists.
+
+        Raises:
+            GuestLost: the confinement could not be set up; the message holds the reason given.
+        """
+        report, report_end = os.pipe()
+        try:
+            process = cls._spawn(command, confinement, inherited, report_end)
+        except BaseException as problem:
+            os.close(report)
+            if isinstance(problem, OSError):
+                raise VmError(f"QEMU could not be started: {problem.strerror}") from problem
+            raise
+        finally:
+            os.close(report_end)
+        try:
+            with anyio.fail_after(_START_LIMIT_S):
+                await process.identify(report, reported=confinement.namespaces)
+        except BaseException as problem:
+            with anyio.CancelScope(shield=True):
+                await process.end()
+            if isinstance(problem, TimeoutError):
+                raise GuestLost("QEMU's confinement was not set up in time") from problem
+            raise
+        finally:
+            os.close(report)
+        return process
+
+    @classmethod
+    def _spawn(
+        cls,
+        command: Sequence[str],
+        confinement: Confinement,
+        inherited: Sequence[int],
+        report_end: int,
+    ) -> "VmmProcess":
+        arguments, environment = confined(command, confinement, report_fd=report_end)
+        messages, messages_end = quiet_pipe()
+        try:
+            monitor = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=messages_end,
+                env=environment,
+                cwd="/",
+                pass_fds=(*inherited, report_end),
+            )
+        except OSError:
+            os.close(messages)
+            raise
+        finally:
+            os.close(messages_end)
+        return cls(monitor, messages)
+
+    async def identify(self, report: int, *, reported: bool) -> None:
+        """Learn QEMU's process id from its confinement's report, and take hold of it.
+
+        Raises:
+            GuestLost: it ended before it was there.
+        """
+        if reported:
+            text = b""
+            while piece := await _read(report):
+                text += piece
+                if len(text) > _REPORT_BYTES:
+                    raise GuestLost("the confinement's report is too long")
+            try:
+                self.pid = cast("dict[str, int]", json.loads(text))["child-pid"]
+            except (ValueError, KeyError) as problem:
+                raise await self._never_started() from problem
+        try:
+            self._handle = process_handle(self.pid)
+        except ProcessLookupError as problem:
+            raise await self._never_started() from problem
+
+    async def _never_started(self) -> GuestLost:
+        words = await self.last_words()
+        return GuestLost(f"QEMU was not started: {words}", words=words)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._monitor.poll() is None
+
+    async def last_words(self) -> str:
+        """Return the end of what QEMU and its confinement wrote, after waiting for their end."""
+        if not self._ended:
+            await self._gone()
+            self._said = self._read_messages()
+        return self._said.decode(errors="replace").strip() or "it said nothing"
+
+    async def end(self) -> None:
+        """Kill the process and wait until the kernel has taken it down. Idempotent."""
+        if self._ended:
+            return
+        if self._handle is not None:
+            kill_process(self._handle)
+        else:
+            self._monitor.kill()
+        await self._gone()
+        if self._monitor.poll() is None:
+            self._monitor.kill()
+            await self._gone()
+        self._said = self._read_messages()
+        self._close()
+
+    async def _gone(self) -> None:
+        """Wait, bounded, until QEMU's process and its monitor have ended."""
+        with anyio.move_on_after(_END_LIMIT_S):
+            if self._handle is not None:
+                await anyio.wait_readable(self._handle)
+            await anyio.wait_readable(self._monitor_handle)
+        self._monitor.poll()
+
+    def _read_messages(self) -> bytes:
+        said = self._said
+        with suppress(BlockingIOError):
+            while piece := os.read(self._messages, _MESSAGE_BYTES):
+                said = (said + piece)[-_MESSAGE_BYTES:]
+        return said
+
+    def _close(self) -> None:
+        self._ended = True
+        for fd in (self._messages, self._monitor_handle, self._handle):
+            if fd is not None:
+                os.close(fd)
+
+
+async def _read(pipe: int) -> bytes:
+    await anyio.wait_readable(pipe)
+    return os.read(pipe, _REPORT_BYTES)

@@ -1,0 +1,151 @@
+"""Which jail layers a running QEMU really has, read from the kernel's view of its process.
+
+Nothing here believes an option that was given: a layer counts when /proc says that it holds.
+"""
+
+import os
+from collections.abc import Mapping
+
+from luminaguard.domain.isolation import Jail
+from luminaguard.errors import HypervisorUnavailable
+from luminaguard.vm.linux import is_sealed
+
+SEALED_TEMPLATE = "sealed-template"
+PRIVATE_RUNTIME = "private-runtime-directory"
+MINIMUM = frozenset(
+    {
+        "seccomp",
+        "no-capabilities",
+        "mount-namespace",
+        "pid-namespace",
+        "net-namespace",
+        "ipc-namespace",
+        SEALED_TEMPLATE,
+        PRIVATE_RUNTIME,
+    }
+)
+"""Below this LuminaGuard refuses, unless the user's configuration names the missing layer."""
+_NAMESPACES = {
+    "mount-namespace": "mnt",
+    "pid-namespace": "pid",
+    "net-namespace": "net",
+    "ipc-namespace": "ipc",
+    "uts-namespace": "uts",
+    "cgroup-namespace": "cgroup",
+    "user-namespace": "user",
+}
+_CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+_WRITABLE = ("/proc",)
+"""Mount points that need not be read-only; /dev/null and the accelerator's device are no places."""
+
+
+def read_jail(
+    pid: int, *, sealed_memory: int | None, runtime_private: bool, own_uid: int | None
+) -> Jail:
+    """Return the layers that hold for process `pid`, and why the others do not.
+
+    `sealed_memory`: the template memory that the process maps; None for a machine that booted.
+    """
+    found: dict[str, str | None] = {}
+    status = _statuses(pid)
+    found["seccomp"] = _all_are(status, ("Seccomp",), "2", "no system call filter is active")
+    found["no-new-privileges"] = _all_are(status, ("NoNewPrivs",), "1", "not set")
+    found["no-capabilities"] = _all_are(
+        status, _CAPABILITY_SETS, "0" * 16, "the process holds capabilities"
+    )
+    for layer, kind in _NAMESPACES.items():
+        found[layer] = _namespace_problem(pid, kind)
+    if own_uid is not None and found["user-namespace"] is not None:
+        found["user-namespace"] = "not needed: root gives the machine a uid of its own"
+    found["read-only-root"] = _root_problem(pid)
+    found["distinct-uid"] = _uid_problem(status, own_uid)
+    found["no-core-dumps"] = _limit_problem(pid)
+    found[SEALED_TEMPLATE] = _memory_problem(sealed_memory)
+    found[PRIVATE_RUNTIME] = None if runtime_private else "others may enter the runtime directory"
+    found["cgroup-limits"] = "LuminaGuard was given no cgroup of its own for this machine"
+    return Jail(
+        layers=tuple(layer for layer, problem in found.items() if problem is None),
+        missing={layer: problem for layer, problem in found.items() if problem is not None},
+    )
+
+
+def require_minimum(jail: Jail, *, allow_missing: frozenset[str], clone: bool) -> None:
+    """Refuse a jail below the minimum.
+
+    A machine that boots from an image shares no memory, so only clones need the sealed template.
+
+    Raises:
+        HypervisorUnavailable: a needed layer is missing; the message says which and why.
+    """
+    needed = MINIMUM if clone else MINIMUM - {SEALED_TEMPLATE}
+    lacking = sorted((needed & jail.missing.keys()) - allow_missing)
+    if lacking:
+        reasons = "; ".join(f"{layer}: {jail.missing[layer]}" for layer in lacking)
+        raise HypervisorUnavailable(
+            f"the machine's jail is below the minimum ({reasons})",
+            hint=f"mend it, or accept the risk by naming {', '.join(lacking)} in the configuration",
+            layers=lacking,
+        )
+
+
+def _statuses(pid: int) -> list[Mapping[str, str]]:
+    """Return /proc/<pid>/task/*/status, as fields, for every thread."""
+    statuses: list[Mapping[str, str]] = []
+    tasks = f"/proc/{pid}/task"
+    for thread in os.listdir(tasks):
+        try:
+            with open(f"{tasks}/{thread}/status", encoding="utf-8", errors="replace") as source:
+                pairs = (line.partition(":") for line in source)
+                statuses.append({name: value.strip() for name, _, value in pairs})
+        except (FileNotFoundError, ProcessLookupError):  # that thread has ended
+            continue
+    return statuses
+
+
+def _all_are(
+    statuses: list[Mapping[str, str]], fields: tuple[str, ...], wanted: str, otherwise: str
+) -> str | None:
+    fine = bool(statuses) and all(one.get(name) == wanted for one in statuses for name in fields)
+    return None if fine else otherwise
+
+
+def _namespace_problem(pid: int, kind: str) -> str | None:
+    try:
+        theirs = os.readlink(f"/proc/{pid}/ns/{kind}")
+        ours = os.readlink(f"/proc/self/ns/{kind}")
+    except OSError as problem:
+        return f"it cannot be read: {problem.strerror}"
+    return None if theirs != ours else "shared with LuminaGuard"
+
+
+def _root_problem(pid: int) -> str | None:
+    try:
+        with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="replace") as source:
+            mounts = [line.split() for line in source]
+    except OSError as problem:
+        return f"it cannot be read: {problem.strerror}"
+    writable = [
+        words[4]
+        for words in mounts
+        if "ro" not in words[5].split(",")
+        and not words[4].startswith((*_WRITABLE, "/dev/null", "/dev/kvm"))
+    ]
+    return f"writable: {', '.join(writable[:5])}" if writable or not mounts else None
+
+
+def _uid_problem(statuses: list[Mapping[str, str]], own_uid: int | None) -> str | None:
+    if own_uid is None:
+        return "needs root, or a range of subordinate uids"
+    return _all_are(statuses, ("Uid",), "\t".join([str(own_uid)] * 4), "not the leased uid")
+
+
+def _limit_problem(pid: int) -> str | None:
+    with open(f"/proc/{pid}/limits", encoding="ascii") as source:
+        core = next((line for line in source if line.startswith("Max core file size")), "").split()
+    return None if core[4:6] == ["0", "0"] else "its memory could be written to a core file"
+
+
+def _memory_problem(sealed_memory: int | None) -> str | None:
+    if sealed_memory is None:
+        return "it booted by itself: no other machine shares its memory"
+    return None if is_sealed(sealed_memory) else "the template's memory can be written"

@@ -1,0 +1,144 @@
+"""Linux system calls that micro-VMs rest on; elsewhere each of them says that it is missing.
+
+Keeping them in one file lets everything above type-check on every platform.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from luminaguard.errors import HypervisorUnavailable
+
+if sys.platform != "win32":
+    import fcntl
+
+NO_FOLLOW = 0 if sys.platform == "win32" else os.O_NOFOLLOW
+DIRECTORY = 0 if sys.platform == "win32" else os.O_DIRECTORY
+_LINUX_ONLY = "micro-VMs under QEMU are confined with Linux means, which this system does not have"
+
+
+def _unavailable() -> HypervisorUnavailable:
+    return HypervisorUnavailable(_LINUX_ONLY, hint="run LuminaGuard on Linux")
+
+
+def user_id() -> int:
+    """Return the effective uid of this process; -1 where there is no such thing."""
+    return -1 if sys.platform == "win32" else os.geteuid()
+
+
+def read_at(fd: int, size_bytes: int, offset: int) -> bytes:
+    """Read without moving the file's position."""
+    if sys.platform == "win32":
+        raise _unavailable()
+    return os.pread(fd, size_bytes, offset)
+
+
+def read_into(fd: int, buffer: memoryview, offset: int) -> int:
+    """Read into a buffer without moving the file's position; return how many bytes came."""
+    if sys.platform == "win32":
+        raise _unavailable()
+    return os.preadv(fd, [buffer], offset)
+
+
+def write_at(fd: int, content: bytes | memoryview, offset: int) -> None:
+    """Write all of it without moving the file's position."""
+    if sys.platform == "win32":
+        raise _unavailable()
+    done = 0
+    while done < len(content):
+        done += os.pwrite(fd, memoryview(content)[done:], offset + done)
+
+
+def quiet_pipe() -> tuple[int, int]:
+    """Return the ends of a pipe that neither blocks its writer nor its reader."""
+    if sys.platform != "linux":
+        raise _unavailable()
+    return os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def memory_file(name: str, size_bytes: int = 0) -> int:
+    """Return the descriptor of a new, sealable memory file; it vanishes with its last user."""
+    if sys.platform != "linux":
+        raise _unavailable()
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    if size_bytes:
+        os.ftruncate(fd, size_bytes)
+    return fd
+
+
+def seal(fd: int) -> None:
+    """Make a memory file unchangeable for ever, for everybody.
+
+    Fails with EBUSY while somebody maps it shared and writable.
+    Source: fcntl(2), "File Sealing".
+    """
+    if sys.platform != "linux":
+        raise _unavailable()
+    fcntl.fcntl(
+        fd,
+        fcntl.F_ADD_SEALS,
+        fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL,
+    )
+
+
+def is_sealed(fd: int) -> bool:
+    """Whether the kernel says that nobody can write, shrink, grow or unseal this file."""
+    if sys.platform != "linux":
+        return False
+    wanted = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    return fcntl.fcntl(fd, fcntl.F_GET_SEALS) & wanted == wanted
+
+
+def anonymous_file(directory: Path) -> int:
+    """Return a read-write 0600 file in `directory` that has no name, so nothing to clean up."""
+    if sys.platform != "linux":
+        raise _unavailable()
+    return os.open(directory, os.O_TMPFILE | os.O_RDWR, 0o600)
+
+
+def data_extents(fd: int, size_bytes: int) -> list[tuple[int, int]]:
+    """Return (offset, length) of the stretches of a file that are not holes, ascending."""
+    if sys.platform == "win32":
+        raise _unavailable()
+    extents: list[tuple[int, int]] = []
+    position = 0
+    while position < size_bytes:
+        try:
+            start = os.lseek(fd, position, os.SEEK_DATA)
+        except OSError:  # ENXIO: only a hole follows
+            break
+        position = os.lseek(fd, start, os.SEEK_HOLE)
+        extents.append((start, position - start))
+    return extents
+
+
+def process_handle(pid: int) -> int:
+    """Return a pidfd: unlike a number it never comes to mean another process."""
+    if sys.platform != "linux":
+        raise _unavailable()
+    return os.pidfd_open(pid)
+
+
+def kill_process(handle: int) -> None:
+    """Kill the process behind a pidfd, if it still lives."""
+    if sys.platform != "linux":
+        raise _unavailable()
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def try_lock(fd: int) -> bool:
+    """Take an exclusive flock without waiting; True when it was free.
+
+    The lock lives until the last duplicate of the descriptor is closed, in every process.
+    """
+    if sys.platform == "win32":
+        raise _unavailable()
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
