@@ -42,9 +42,14 @@ class Base:
         return held
 
     @cached_property
-    def tree(self) -> Mapping[str, frozenset[str]]:
+    def tree(self) -> dict[str, frozenset[str]]:
         """Directory path → names of the listed entries in it, settled changes included."""
         return index(path for path, _ in self.items())
+
+    @cached_property
+    def image_tree(self) -> dict[str, frozenset[str]]:
+        """Directory path → names of the image's entries in it."""
+        return index(self.image.entries)
 
     def items(self) -> Iterator[tuple[str, ManifestEntry]]:
         """Yield every path that the host should have."""
