@@ -69,9 +69,12 @@ def test_a_disk_without_room_is_found_before_any_work(debian, store, monkeypatch
 
 def test_a_disk_that_fills_up_meanwhile_is_told_as_that() -> None:
     # Unbuffered: the write itself meets the full disk.
-    with open("/dev/full", "wb", buffering=0) as disk:
-        with pytest.raises(ImageError, match="is full"), space.explained():
-            disk.write(b"x")
+    with (
+        open("/dev/full", "wb", buffering=0) as disk,
+        pytest.raises(ImageError, match="is full"),
+        space.explained(),
+    ):
+        disk.write(b"x")
 
 
 def test_other_failures_of_the_disk_stay_what_they_are(tmp_path) -> None:
