@@ -13,7 +13,7 @@ from typing import Self
 from luminaguard.domain.changeset import Entry, EntryType
 from luminaguard.errors import ChangesetConflict, Unrepresentable
 from luminaguard.workspace.base import Base
-from luminaguard.workspace.confined import Descent
+from luminaguard.workspace.confined import Descent, read_all
 from luminaguard.workspace.imaging import is_unmoved
 from luminaguard.workspace.manifest import ManifestEntry
 from luminaguard.workspace.root import WorkspaceRoot
@@ -106,6 +106,17 @@ class HostSide:
         """
         return self._read(path, held, None)
 
+    def content(self, path: str, held: ManifestEntry, digest: str | None) -> bytes:
+        """Return a base file's content, which must have the digest that was measured.
+
+        Raises:
+            ChangesetConflict: the file is not the base's any more.
+        """
+        content = self._whole(path, held)
+        if sha256(content).hexdigest() != digest:
+            raise conflict(path, "changed on your side since the session saw it")
+        return content
+
     def take(self, path: str, held: ManifestEntry, spool: Spool) -> str:
         """Copy a file of the image into the spool and return its digest.
 
@@ -134,15 +145,18 @@ class HostSide:
 
     def redacted_digest(self, path: str, held: ManifestEntry) -> str:
         """Return the SHA-256 of a substituted file's content as the guest got it."""
+        return sha256(redact_git_config(self._whole(path, held))).hexdigest()
+
+    def _whole(self, path: str, held: ManifestEntry) -> bytes:
         try:
             with self._tree.file(path) as fd:
-                content = os.read(fd, held.identity.size + 1)
+                content = read_all(fd, held.identity.size)
                 status = os.fstat(fd)
         except OSError as error:
             raise conflict(path, "cannot be read on your side any more") from error
         if not is_unmoved(status, held.identity):
             raise conflict(path, "changed on your side since the session saw it")
-        return sha256(redact_git_config(content)).hexdigest()
+        return content
 
     def _read(self, path: str, held: ManifestEntry, spool: Spool | None) -> str:
         try:
