@@ -156,9 +156,9 @@ def host_identity(*facts: str) -> str:
         except OSError:
             seen.append(f"{one.device}: none")
         else:
-            facts = [about.st_dev, about.st_ino, about.st_mode, about.st_gid]
-            facts.append(os.access(one.device, os.R_OK | os.W_OK))
-            seen.append(f"{one.device}: {facts}")
+            usable = os.access(one.device, os.R_OK | os.W_OK)
+            state = [about.st_dev, about.st_ino, about.st_mode, about.st_gid, usable]
+            seen.append(f"{one.device}: {state}")
     return sha256(canonical_json(seen)).hexdigest()
 
 
