@@ -212,7 +212,10 @@ class AuditLog:
 
     def _signed_head(self) -> Head:
         """Return the head on disk; the signature is checked when its bytes are new."""
-        content = self._place.head.read_bytes()
+        try:
+            content = self._place.head.read_bytes()
+        except FileNotFoundError as error:
+            raise AuditTampered("the audit log's head is missing", hint=_TAMPERED_HINT) from error
         if self._head is None or content != self._head_content:
             signed = parse_head(content)
             if not self._signer.is_head(signed):

@@ -238,7 +238,7 @@ def test_a_log_that_lost_a_part_is_not_begun_anew(tmp_path: Path) -> None:
         part = tmp_path / "audit" / name
         content = part.read_bytes()
         part.unlink()
-        with pytest.raises((AuditTampered, AuditWriteFailed)):
+        with pytest.raises(AuditTampered):
             AuditLog.open(tmp_path)
         assert not AuditReader(tmp_path).verify().ok
         part.write_bytes(content)
