@@ -16,9 +16,6 @@ from typing import cast
 
 from luminaguard.errors import ConfigError
 
-UNATTENDED_VARIABLE = "LUMINAGUARD_ALLOW_UNATTENDED"
-"""Set to 1, it lets `--approver all` approve without a human."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalSettings:
@@ -109,15 +106,11 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     parsed = {name: _section(name, tables.get(name, {}), config_file) for name in _SECTIONS}
     for name, table in tables.items():
         origins |= {f"{name}.{key}": str(config_file) for key in cast("dict[str, object]", table)}
-    approval = cast("ApprovalSettings", parsed["approval"])
-    if environ.get(UNATTENDED_VARIABLE) == "1" and not approval.allow_unattended:
-        approval = ApprovalSettings(timeout_s=approval.timeout_s, allow_unattended=True)
-        origins["approval.allow_unattended"] = UNATTENDED_VARIABLE
     return Settings(
         state_dir=_from_env(environ, "LUMINAGUARD_STATE_DIR") or state,
         cache_dir=_from_env(environ, "LUMINAGUARD_CACHE_DIR") or cache,
         config_file=config_file,
-        approval=approval,
+        approval=cast("ApprovalSettings", parsed["approval"]),
         vm=cast("VmSettings", parsed["vm"]),
         workspace=cast("WorkspaceSettings", parsed["workspace"]),
         policy=cast("PolicySettings", parsed["policy"]),

@@ -15,6 +15,7 @@ may carry a `hint`: the command or change that mends it.
     │  └ GuestError
     │     ├ GuestLost            the machine or its agent went away
     │     └ WireError            the guest broke the protocol
+    ├ Interrupted                the user ended it
     ├ ToolError                  unknown tool, or arguments that do not fit it
     ├ PolicyError
     ├ ApprovalError              nobody could be asked
@@ -117,6 +118,12 @@ class WireError(GuestError):
     """The guest broke the protocol; its machine is not to be trusted further."""
 
     code = "wire"
+
+
+class Interrupted(LuminaGuardError):
+    """The user ended the call while it was in progress; nothing of it was done."""
+
+    code = "interrupted"
 
 
 class ToolError(LuminaGuardError):

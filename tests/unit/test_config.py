@@ -43,14 +43,6 @@ def test_values_of_the_file_win_over_defaults_and_say_where_they_are_from(tmp_pa
     assert settings.origins["approval.timeout_s"] == str(tmp_path / "config.toml")
 
 
-def test_the_environment_can_allow_unattended_approval_and_nothing_but_1_does(
-    tmp_path: Path,
-) -> None:
-    for value, allowed in (("1", True), ("0", False), ("yes", False), ("", False)):
-        settings = load(environment(tmp_path, LUMINAGUARD_ALLOW_UNATTENDED=value))
-        assert settings.approval.allow_unattended is allowed
-
-
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [

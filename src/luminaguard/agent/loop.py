@@ -10,6 +10,7 @@ from luminaguard.agent.transcript import Transcript
 from luminaguard.agent.wording import SYSTEM_PROMPT, result_text
 from luminaguard.domain.calls import ToolCall, ToolSpec
 from luminaguard.domain.outcome import Outcome, OutcomeKind
+from luminaguard.errors import Interrupted
 from luminaguard.llm.model import ChatModel, Message, Role
 
 
@@ -45,6 +46,7 @@ class Stop(StrEnum):
     SECONDS = "time limit reached"
     DENIALS = "too many calls in a row were not approved"
     UNKNOWN = "an outcome is unknown"
+    INTERRUPTED = "interrupted by the user"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +99,9 @@ class Agent:
                 outcome = await self._call(call, conversation)
                 outcomes.append(outcome)
                 refusals = refusals + 1 if outcome.kind in _REFUSED else 0
-                if outcome.kind is OutcomeKind.UNKNOWN:
-                    return _run(Stop.UNKNOWN, conversation, outcomes)
+                stop = _ends_the_run(outcome)
+                if stop is not None:
+                    return _run(stop, conversation, outcomes)
             if refusals >= self.limits.denials_in_row:
                 return _run(Stop.DENIALS, conversation, outcomes)
         return _run(Stop.STEPS, conversation, outcomes)
@@ -117,6 +120,13 @@ class Agent:
     def _add(self, conversation: list[Message], message: Message) -> None:
         conversation.append(message)
         self.transcript.add(message)
+
+
+def _ends_the_run(outcome: Outcome) -> Stop | None:
+    """Return why nothing may follow this outcome, or None."""
+    if outcome.kind is OutcomeKind.UNKNOWN:
+        return Stop.UNKNOWN
+    return Stop.INTERRUPTED if outcome.error_code == Interrupted.code else None
 
 
 def _run(stop: Stop, conversation: Sequence[Message], outcomes: Sequence[Outcome]) -> Run:

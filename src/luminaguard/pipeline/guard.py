@@ -9,7 +9,7 @@ Every arrow is recorded first. Whatever cannot be known, asked, recorded or done
 done: the machine is destroyed and the workspace is as it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -23,7 +23,7 @@ from luminaguard.domain.verdict import Lane, Verdict
 from luminaguard.errors import (
     AuditError,
     ChangesetConflict,
-    GuestLost,
+    Interrupted,
     LuminaGuardError,
     RecoveryNeeded,
 )
@@ -86,7 +86,7 @@ class Guard:
         finally:
             if not finished:
                 await self.machine.destroy()
-        return failed(call, verdict, GuestLost("interrupted by the user."), self.now())
+        return failed(call, verdict, Interrupted("interrupted by the user"), self.now())
 
     async def _carry_out(self, call: ToolCall, verdict: Verdict) -> Outcome:
         if verdict.lane is Lane.FORBIDDEN:
@@ -106,7 +106,8 @@ class Guard:
             if decision.end is not End.APPROVED:
                 await self.machine.destroy()
                 return discarded(call, verdict, rehearsal, decision)
-            return await self._settle(call, verdict, rehearsal, request, decision)
+            settling = self._settle(call, verdict, rehearsal, request, decision)
+            return await _to_its_end(settling)
         except LuminaGuardError as error:
             await self.machine.destroy()
             return failed(call, verdict, error, self.now(), rehearsal=rehearsal, decision=decision)
@@ -120,23 +121,29 @@ class Guard:
         decision: Decision,
     ) -> Outcome:
         """Bring the approved effect to the host; nothing can come between check and effect."""
-        with anyio.CancelScope(shield=True):
-            if self.policy.judge(call, self.context) != verdict:
-                raise ChangesetConflict("the policy's verdict changed while the call was pending")
-            still_binds(
-                request,
-                decision,
-                call_digest=call.digest,
-                changeset_digest=rehearsal.changeset.digest,
-                policy_version=self.policy.version,
-                now=self.now(),
-            )
-            if rehearsal.changeset.is_empty:
-                return executed(call, verdict, await self.machine.keep(rehearsal), decision)
-            await self.recorder.committing(call, rehearsal)
-            settled = await self.machine.commit(rehearsal)
-            try:
-                await self.recorder.finished_commit(call, settled)
-            except AuditError as error:
-                raise RecoveryNeeded("the change is committed, but not recorded as such") from error
-            return committed(call, verdict, settled, decision)
+        if self.policy.judge(call, self.context) != verdict:
+            raise ChangesetConflict("the policy's verdict changed while the call was pending")
+        still_binds(
+            request,
+            decision,
+            call_digest=call.digest,
+            changeset_digest=rehearsal.changeset.digest,
+            policy_version=self.policy.version,
+            now=self.now(),
+        )
+        if rehearsal.changeset.is_empty:
+            return executed(call, verdict, await self.machine.keep(rehearsal), decision)
+        await self.recorder.committing(call, rehearsal)
+        settled = await self.machine.commit(rehearsal)
+        try:
+            await self.recorder.finished_commit(call, settled)
+        except AuditError as error:
+            raise RecoveryNeeded("the change is committed, but not recorded as such") from error
+        return committed(call, verdict, settled, decision)
+
+
+async def _to_its_end(work: Awaitable[Outcome]) -> Outcome:
+    """Keep an interruption out until the work is done: a commit is never left half recorded."""
+    with anyio.CancelScope(shield=True):
+        return await work
+    raise RuntimeError("a shielded scope cannot be left early")

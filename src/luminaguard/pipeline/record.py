@@ -1,0 +1,142 @@
+"""Writes the story of each call to the audit log, before its effects.
+
+Bodies hold digests and what was shown, never file bytes; the log redacts them by structure. If a
+record cannot be written, the error goes up and the step that it belongs to does not happen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from anyio import to_thread
+
+from luminaguard.approval.card import DiffCard
+from luminaguard.audit.log import AuditLog
+from luminaguard.audit.records import RecordKind
+from luminaguard.domain.approval import ApprovalRequest, Decision
+from luminaguard.domain.calls import JsonValue, ToolCall
+from luminaguard.domain.outcome import AuditRef, Outcome, vm_json
+from luminaguard.domain.verdict import Verdict
+from luminaguard.pipeline.rehearsal import Rehearsal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorder:
+    """The audit log as one session sees it."""
+
+    log: AuditLog
+    session_id: str
+    policy_version: str
+
+    async def session_started(self, *, workspace: str, approver: str) -> None:
+        """Record whose calls follow, on which tree, and who will decide."""
+        body = {
+            "workspace": workspace,
+            "approver": approver,
+            "policy_version": self.policy_version,
+        }
+        await self._append(RecordKind.SESSION_STARTED, None, body)
+
+    async def session_ended(self) -> None:
+        """Record that no further calls of this session follow."""
+        await self._append(RecordKind.SESSION_ENDED, None, {})
+
+    async def proposed(self, call: ToolCall, verdict: Verdict) -> AuditRef:
+        """Record the call and its verdict: the intent that some end must follow."""
+        return await self._append(
+            RecordKind.CALL_PROPOSED,
+            call,
+            {
+                "call": {
+                    "tool": call.tool,
+                    "arguments": dict(call.arguments),
+                    "digest": call.digest,
+                },
+                "verdict": _verdict(verdict),
+                "policy_version": self.policy_version,
+            },
+        )
+
+    async def measured(self, call: ToolCall, rehearsal: Rehearsal) -> AuditRef:
+        """Record what the rehearsal did, before anybody is asked."""
+        return await self._append(
+            RecordKind.CALL_REHEARSED,
+            call,
+            {
+                "tool": call.tool,
+                "changeset": dict(rehearsal.changeset.as_json()),
+                "vm": rehearsal.isolation.as_json(),
+                "exit_code": rehearsal.report.exit_code,
+                "ended": rehearsal.report.ended.value,
+                "leftover": list(rehearsal.report.leftover),
+            },
+        )
+
+    async def requested(self, call: ToolCall, card: DiffCard) -> AuditRef:
+        """Record the card that is about to be shown."""
+        body = {"tool": call.tool, "risk": card.risk.value, "card": card.as_json()}
+        return await self._append(RecordKind.APPROVAL_REQUESTED, call, body)
+
+    async def decided(
+        self, call: ToolCall, request: ApprovalRequest, decision: Decision
+    ) -> AuditRef:
+        """Record a decision; the request is used up by the same transaction.
+
+        Raises:
+            ApprovalSpent: the request was decided before.
+        """
+        body: dict[str, JsonValue] = {
+            "tool": call.tool,
+            "decision": decision.as_json(),
+            "request": request.as_json(),
+            "request_digest": request.digest,
+        }
+        return await to_thread.run_sync(
+            lambda: self.log.decide(
+                request.nonce, body, session_id=self.session_id, call_id=call.call_id
+            )
+        )
+
+    async def committing(self, call: ToolCall, rehearsal: Rehearsal) -> AuditRef:
+        """Record that the commit of a changeset is about to begin."""
+        body = {"tool": call.tool, "changeset_digest": rehearsal.changeset.digest}
+        return await self._append(RecordKind.COMMIT_STARTED, call, body)
+
+    async def finished_commit(self, call: ToolCall, rehearsal: Rehearsal) -> AuditRef:
+        """Record that it is on the host."""
+        body = {"tool": call.tool, "changeset_digest": rehearsal.changeset.digest}
+        return await self._append(RecordKind.COMMIT_FINISHED, call, body)
+
+    async def ended(self, outcome: Outcome) -> Outcome:
+        """Record how a call ended, and return the outcome with the place of its record."""
+        ref = await self._append(
+            RecordKind.CALL_OUTCOME,
+            outcome.call,
+            {
+                "tool": outcome.call.tool,
+                "outcome": outcome.kind.value,
+                "decision": outcome.decision.as_json() if outcome.decision else None,
+                "changeset_digest": outcome.changeset.digest if outcome.changeset else None,
+                "vm": vm_json(outcome),
+                "error": outcome.error,
+                "error_code": outcome.error_code,
+                "verdict": _verdict(outcome.verdict),
+            },
+        )
+        return replace(outcome, audit=ref)
+
+    async def _append(
+        self, kind: RecordKind, call: ToolCall | None, body: Mapping[str, JsonValue]
+    ) -> AuditRef:
+        call_id = call.call_id if call else None
+        return await to_thread.run_sync(
+            lambda: self.log.append(kind, body, session_id=self.session_id, call_id=call_id)
+        )
+
+
+def _verdict(verdict: Verdict) -> dict[str, JsonValue]:
+    return {
+        "lane": verdict.lane.value,
+        "risk": verdict.risk.value,
+        "rules": list(verdict.rules),
+        "reasons": list(verdict.reasons),
+    }

@@ -1,0 +1,262 @@
+"""The composition root: from settings to a working session. The only place that wires things."""
+
+import os
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from anyio import to_thread
+
+from luminaguard.agent.limits import Limits
+from luminaguard.agent.loop import Agent, Observer, Run
+from luminaguard.agent.transcript import Transcript
+from luminaguard.approval.approver import Approver
+from luminaguard.approval.approvers import DenyApprover, all_approver, utc_now
+from luminaguard.approval.queue import ApprovalQueue
+from luminaguard.approval.tty import TtyApprover, has_terminal
+from luminaguard.audit.log import AuditLog
+from luminaguard.audit.query import Query
+from luminaguard.audit.reader import AuditReader
+from luminaguard.audit.records import RecordKind
+from luminaguard.config import Settings, load
+from luminaguard.domain.calls import JsonValue, ToolCall
+from luminaguard.domain.outcome import Outcome
+from luminaguard.errors import ApprovalError, LuminaGuardError, RecoveryNeeded
+from luminaguard.image.store import ImageStore
+from luminaguard.llm.model import ChatModel
+from luminaguard.pipeline.ask import Asking
+from luminaguard.pipeline.guard import Guard
+from luminaguard.pipeline.machine import SessionMachine
+from luminaguard.pipeline.record import Recorder
+from luminaguard.pipeline.tree import SessionTree, TreeSettings
+from luminaguard.policy.policy import CallContext, Policy
+from luminaguard.tools.toolbox import Toolbox, agent_tools, command_line_tools
+from luminaguard.vm.backends.qemu.backend import QemuHypervisor
+from luminaguard.vm.disks import scratch_disk
+from luminaguard.vm.hypervisor import Hypervisor
+from luminaguard.vm.spec import VmSpec
+from luminaguard.workspace.lock import CommitStore
+from luminaguard.workspace.recovery import Ending, recover
+from luminaguard.workspace.root import WorkspaceRoot
+from luminaguard.workspace.scan import ScanLimits
+
+MIB = 1024 * 1024
+
+
+class Session:
+    """A workspace, a micro-VM over it, and the guard before it. An async context manager.
+
+    async with Session("project") as session:
+        outcome = await session.exec(["make", "test"])
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a choice of its own, with a default
+        self,
+        workspace: Path | str,
+        *,
+        approver: Approver | str | None = None,
+        settings: Settings | None = None,
+        hypervisor: Hypervisor | None = None,
+        include: Sequence[str] = (),
+        approval_timeout_s: float | None = None,
+        command_timeout_s: float = 600.0,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> None:
+        """Choose what the session is made of; nothing is opened yet.
+
+        Args:
+            workspace: The project directory.
+            approver: Who decides: an `Approver`, or "tty", "deny" or "all". Default: the terminal,
+                and nobody ("deny") where there is none.
+            settings: Default: from the configuration file and the environment.
+            hypervisor: Default: the best that this host has.
+            include: Patterns of files to send although ignore rules or the secret list match them.
+            approval_timeout_s: Seconds until a request expires. Default: from the settings.
+            command_timeout_s: Seconds until a command is killed.
+            env: Variables for the guest; nothing else of the environment gets in.
+            stdin: Standard input of the commands.
+        """
+        self._settings = settings or load()
+        self._workspace = workspace
+        self._chosen_approver = approver
+        self._hypervisor = hypervisor
+        self._include = (*self._settings.workspace.include, *include)
+        self._approval_timeout_s = approval_timeout_s or self._settings.approval.timeout_s
+        self._tools = (
+            *command_line_tools(timeout_s=command_timeout_s, env=env or {}, stdin=stdin),
+            *agent_tools(),
+        )
+        self._stack = AsyncExitStack()
+        self._guard: Guard | None = None
+        self.id = f"session-{secrets.token_hex(8)}"
+
+    @property
+    def transcript_path(self) -> Path:
+        """Where `run` writes the conversation."""
+        return self._settings.state_dir / "transcripts" / f"{self.id}.jsonl"
+
+    async def __aenter__(self) -> Self:
+        """Open the audit log and the workspace; settle what an earlier crash left."""
+        async with AsyncExitStack() as stack:
+            self._guard = await self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Destroy the machine and close everything."""
+        self._guard = None
+        await self._stack.__aexit__(exc_type, exc, traceback)
+
+    async def exec(self, argv: Sequence[str]) -> Outcome:
+        """Run one program through the guard."""
+        return await self.call("exec", argv=list(argv))
+
+    async def call(self, tool: str, **arguments: JsonValue) -> Outcome:
+        """Call one tool through the guard."""
+        call = ToolCall(call_id=f"call-{secrets.token_hex(8)}", tool=tool, arguments=arguments)
+        return await self._opened.handle(call)
+
+    async def run(
+        self, task: str, *, model: ChatModel, observer: Observer, limits: Limits | None = None
+    ) -> Run:
+        """Let a model work on a task; every call goes through the guard."""
+        transcript = Transcript(self.transcript_path, utc_now)
+        try:
+            agent = Agent(
+                model=model,
+                guard=self._opened,
+                tools=Toolbox(agent_tools()).specs,
+                transcript=transcript,
+                observer=observer,
+                seconds=time.monotonic,
+                limits=limits or Limits(),
+            )
+            return await agent.run(task, self._opened.machine.workspace_path)
+        finally:
+            transcript.close()
+
+    def interrupt(self) -> None:
+        """End the call in progress as failed; a commit that has begun is brought to its end."""
+        if self._guard is not None:
+            self._guard.interrupt()
+
+    @property
+    def _opened(self) -> Guard:
+        if self._guard is None:
+            raise LuminaGuardError(
+                "the session is not open", hint="use it as `async with Session(…)`"
+            )
+        return self._guard
+
+    async def _open(self, stack: AsyncExitStack) -> Guard:
+        """Wire everything together, bottom up; `stack` closes it in reverse."""
+        settings = self._settings
+        approver = self._approver()
+        root = await to_thread.run_sync(self._root)
+        stack.callback(root.close)
+        log = await to_thread.run_sync(AuditLog.open, settings.state_dir)
+        stack.callback(log.close)
+        await to_thread.run_sync(settle_what_was_left, root, log, settings.state_dir)
+        policy = Policy()
+        recorder = Recorder(log=log, session_id=self.id, policy_version=policy.version)
+        machine = SessionMachine(
+            hypervisor=self._hypervisor or self._qemu(stack),
+            spec=self._spec,
+            tree=SessionTree(root, self._tree_settings()),
+            make_scratch=self._scratch,
+        )
+        await recorder.session_started(workspace=root.identity, approver=approver.name)
+        stack.push_async_callback(recorder.session_ended)
+        stack.push_async_callback(machine.destroy)
+        return Guard(
+            policy=policy,
+            context=CallContext(workspace=str(root.path)),
+            toolbox=Toolbox(self._tools),
+            machine=machine,
+            asking=Asking(
+                queue=ApprovalQueue(approver=approver),
+                machine=machine,
+                recorder=recorder,
+                session_id=self.id,
+                timeout_s=self._approval_timeout_s,
+                now=utc_now,
+            ),
+            recorder=recorder,
+            now=utc_now,
+            no_effect_rule=settings.policy.no_effect,
+        )
+
+    def _approver(self) -> Approver:
+        chosen = self._chosen_approver
+        if chosen is None:
+            chosen = "tty" if has_terminal() else "deny"
+        if not isinstance(chosen, str):
+            return chosen
+        if chosen == "deny":
+            return DenyApprover()
+        if chosen == "all":
+            allowed = self._settings.approval.allow_unattended
+            return all_approver(os.environ, config_entry=allowed)
+        if chosen == "tty":
+            return TtyApprover()
+        raise ApprovalError(f"there is no approver {chosen!r}", hint="tty, deny or all")
+
+    def _root(self) -> WorkspaceRoot:
+        return WorkspaceRoot.open(self._workspace, protected=self._settings.own_dirs)
+
+    def _spec(self) -> VmSpec:
+        image = ImageStore(self._settings.cache_dir).current(self._settings.vm.image)
+        return VmSpec(image=image, memory_mib=self._settings.vm.memory_mib)
+
+    def _scratch(self) -> int:
+        return scratch_disk(self._settings.cache_dir, self._settings.vm.scratch_mib * MIB)
+
+    def _qemu(self, stack: AsyncExitStack) -> Hypervisor:
+        hypervisor = QemuHypervisor(
+            self._settings.cache_dir,
+            self._settings.runtime_dir,
+            allow_missing=frozenset(self._settings.vm.allow_missing_layers),
+        )
+        stack.callback(hypervisor.close)
+        return hypervisor
+
+    def _tree_settings(self) -> TreeSettings:
+        workspace = self._settings.workspace
+        return TreeSettings(
+            state_dir=self._settings.state_dir,
+            cache_dir=self._settings.cache_dir,
+            include=self._include,
+            limits=ScanLimits(files=workspace.max_files, size_bytes=workspace.max_bytes),
+            max_changeset_bytes=workspace.max_changeset_bytes,
+        )
+
+
+def settle_what_was_left(root: WorkspaceRoot, log: AuditLog, state_dir: Path) -> None:
+    """End what an earlier crash left half done here, and close its open intents in the log.
+
+    Raises:
+        RecoveryNeeded: only the user can judge what became of it.
+    """
+    report = recover(root, CommitStore(state_dir, root.dev, root.ino))
+    found: dict[str, Mapping[str, JsonValue]] = {}
+    if report.ending is not Ending.NOTHING:
+        wanted = Query(kind=RecordKind.COMMIT_STARTED, text=report.changeset)
+        for record in AuditReader(state_dir).find(wanted):
+            if record.call_id is not None:
+                found[record.call_id] = report.as_json()
+    log.close_open_intents(found)
+    if report.is_blocked:
+        raise RecoveryNeeded(
+            f"an earlier commit to {root.path} ended half way, and files changed since",
+            hint=f"luminaguard recover -w {root.path}",
+        )
