@@ -5,6 +5,8 @@ import pytest
 from guestimage import ready_image
 from luminaguard.image.image import GuestImage
 
+pytest_plugins = ["vm_fixtures"]
+
 
 @pytest.fixture
 def anyio_backend() -> str:

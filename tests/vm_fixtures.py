@@ -1,0 +1,89 @@
+"""Real machines for tests: one hypervisor and one template per test run."""
+
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from luminaguard.errors import HypervisorUnavailable
+from luminaguard.image.image import GuestImage
+from luminaguard.vm.backends.qemu.backend import QemuHypervisor
+from luminaguard.vm.backends.qemu.launch import find_qemu
+from luminaguard.vm.disks import scratch_disk
+from luminaguard.vm.hypervisor import MicroVM
+from luminaguard.vm.spec import VmSpec
+
+
+@pytest.fixture(scope="session")
+def vm_spec(guest_image: GuestImage) -> VmSpec:
+    """The shape of the machines under test."""
+    return VmSpec(image=guest_image)
+
+
+@pytest.fixture(scope="session")
+def vm_directories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Cache and runtime directory of this test run."""
+    base = tmp_path_factory.mktemp("machines")
+    return base / "cache", base / "run"
+
+
+@pytest.fixture(scope="session")
+def qemu(guest_image: GuestImage, vm_directories: tuple[Path, Path]) -> Generator[QemuHypervisor]:
+    """The QEMU backend; its template is built by the first test that asks for it."""
+    try:
+        find_qemu()
+    except HypervisorUnavailable as unavailable:
+        pytest.skip(f"qemu: {unavailable}")
+    cache, runtime = vm_directories
+    hypervisor = QemuHypervisor(cache, runtime, image=guest_image)
+    yield hypervisor
+    hypervisor.close()
+
+
+def imaged(tree: Path, target: Path, filesystem: str) -> int:
+    """Return a read-only descriptor of a file system image of `tree`, owned by the guest's user."""
+    if filesystem == "erofs":
+        command = ["mkfs.erofs", "--force-uid=1000", "--force-gid=1000", str(target), str(tree)]
+    else:
+        command = ["mksquashfs", str(tree), str(target), "-force-uid", "1000", "-force-gid"]
+        command += ["1000", "-noI", "-noD", "-noF", "-noX", "-no-progress", "-quiet"]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    fd = os.open(target, os.O_RDONLY)
+    target.unlink()
+    return fd
+
+
+Machines = Callable[..., AbstractAsyncContextManager[MicroVM]]
+
+
+@pytest.fixture
+def machines(
+    qemu: QemuHypervisor, vm_spec: VmSpec, vm_directories: tuple[Path, Path], tmp_path: Path
+) -> Machines:
+    """Give reseeded clones with a tree of the host attached, not mounted yet."""
+    cache, _ = vm_directories
+
+    @asynccontextmanager
+    async def machine(
+        tree: Path, *, scratch_mib: int = 64, filesystem: str = "squashfs"
+    ) -> AsyncGenerator[MicroVM]:
+        image = imaged(tree, tmp_path / f"{secrets.token_hex(8)}.img", filesystem)
+        scratch = scratch_disk(cache, scratch_mib * 1024 * 1024)
+        try:
+            async with await qemu.restore(await qemu.template(vm_spec)) as clone:
+                await clone.attach(workspace_fd=image, scratch_fd=scratch)
+                await clone.reseed(secrets.token_bytes(64), time.time_ns())
+                yield clone
+        finally:
+            os.close(image)
+            os.close(scratch)
+
+    return machine
