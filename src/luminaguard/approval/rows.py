@@ -8,6 +8,7 @@ never stands where the card itself speaks. Only colors are added afterwards.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from unicodedata import category, east_asian_width
 
 from luminaguard.approval.look import Look, Style
@@ -30,17 +31,36 @@ class Row:
     """Stands before the first line."""
     hang: tuple[Span, ...] = ()
     """Stands before each further line; the same as the edge when empty."""
-
-
-def row(text: str, style: Style = Style.PLAIN) -> Row:
-    """Return a plain row."""
-    return Row(((style, text),))
+    prose: bool = False
+    """Break lines after blanks where possible; otherwise at the last column."""
 
 
 def lay_out(rows: Iterable[Row], look: Look) -> Iterator[str]:
     """Yield screen lines, none wider than the terminal, colors closed in each."""
     for one in rows:
         yield from _lines(one, look)
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The first screen lines of some rows, and how much there is beyond them."""
+
+    lines: tuple[str, ...]
+    left_rows: int
+    """Rows of which nothing, or not everything, is among the lines."""
+
+
+def excerpt(rows: Iterable[Row], look: Look, *, lines: int) -> Excerpt:
+    """Return at most `lines` screen lines; a row that does not fit whole counts as left."""
+    taken: list[str] = []
+    pending = iter(rows)
+    for one in pending:
+        more = list(islice(_lines(one, look), lines - len(taken) + 1))
+        if len(taken) + len(more) > lines:
+            taken += more[: lines - len(taken)]
+            return Excerpt(tuple(taken), 1 + sum(1 for _ in pending))
+        taken += more
+    return Excerpt(tuple(taken), 0)
 
 
 def shown(text: str, look: Look) -> str:
@@ -76,12 +96,17 @@ def _lines(one: Row, look: Look) -> Iterator[str]:
     edge = [(style, shown(text, look)) for style, text in one.edge]
     hang = [(style, shown(text, look)) for style, text in one.hang] or edge
     spans = [(style, shown(text, look)) for style, text in one.spans]
-    room = look.columns - max(_total(edge), _total(hang))
-    if _total(spans) <= room:
+    room = max(2, look.columns - max(_total(edge), _total(hang)))
+    if _fits(spans, room):
         yield _painted([*edge, *spans], look)
         return
-    for number, piece in enumerate(_wrapped(spans, max(2, room))):
+    for number, piece in enumerate(_wrapped(spans, room, prose=one.prose)):
         yield _painted([*(hang if number else edge), *piece], look)
+
+
+def _fits(spans: list[Span], room: int) -> bool:
+    # The width of a very long text is not worth knowing: it takes longer than laying it out.
+    return sum(len(text) for _, text in spans) <= 8 * room and _total(spans) <= room
 
 
 def _total(spans: list[Span]) -> int:
@@ -92,7 +117,7 @@ def _painted(spans: list[Span], look: Look) -> str:
     return "".join(look.paint(style, text) for style, text in spans)
 
 
-def _wrapped(spans: list[Span], room: int) -> Iterator[list[Span]]:
+def _wrapped(spans: list[Span], room: int, *, prose: bool) -> Iterator[list[Span]]:
     """Yield runs of spans that each fit into `room` columns."""
     line: list[Span] = []
     left = room
@@ -100,6 +125,8 @@ def _wrapped(spans: list[Span], room: int) -> Iterator[list[Span]]:
         start = 0
         while start < len(text):
             end = _fitting(text, start, left)
+            if prose and end < len(text):
+                end = _after_blank(text, start, end, is_fresh=left == room)
             if end == start:
                 yield line
                 line, left = [], room
@@ -121,3 +148,13 @@ def _fitting(text: str, start: int, room: int) -> int:
         if used > room:
             return index
     return len(text)
+
+
+def _after_blank(text: str, start: int, end: int, *, is_fresh: bool) -> int:
+    """Return where to break before `end`: after the last blank, or nowhere on a line in use."""
+    if text[end] == " ":
+        return end
+    blank = text.rfind(" ", start, end)
+    if blank >= 0:
+        return blank + 1
+    return end if is_fresh else start

@@ -12,11 +12,11 @@ KIND_WORDS: Mapping[ChangeKind, str] = {
     ChangeKind.CREATE: "created",
     ChangeKind.MODIFY: "modified",
     ChangeKind.DELETE: "deleted",
-    ChangeKind.CHMOD: "with another mode",
+    ChangeKind.CHMOD: "changed in mode",
     ChangeKind.SYMLINK: "linked",
     ChangeKind.MKDIR: "directory made",
     ChangeKind.RMDIR: "directory removed",
-    ChangeKind.RETYPE: "of another type",
+    ChangeKind.RETYPE: "changed in type",
 }
 
 

@@ -1,0 +1,192 @@
+"""The head of a card in the plain terminal: what is asked, where it ran, what came of it."""
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
+
+from luminaguard.approval.card import DiffCard
+from luminaguard.approval.look import BADGES, RULES, Look, Style
+from luminaguard.approval.rows import Row, Span, width
+from luminaguard.approval.summary import Summary, headline, kinds_text
+from luminaguard.domain.calls import JsonValue, canonical_json
+
+LISTED = 5
+"""Paths of a list that are named unless everything is viewed; the rest is counted."""
+
+MARK_WORDS = {"runs-later": "runs later on your host", "link-outside": "link outside"}
+
+
+def title_row(card: DiffCard, look: Look) -> Row:
+    """Return the first line: risk as sign, word and color, and the question."""
+    risk = card.risk
+    glyphs = look.glyphs
+    spans: list[Span] = [
+        (RULES[risk], glyphs.heavy * 2 + " "),
+        (Style.PLAIN, glyphs.risks[risk] + " "),
+        (BADGES[risk], f" {risk.value.upper()} " if look.color else risk.value.upper()),
+        (RULES[risk], f" {glyphs.heavy * 2} "),
+        (Style.STRONG, question(card) + " "),
+    ]
+    left = look.columns - sum(width(text) for _, text in spans)
+    return Row((*spans, (RULES[risk], glyphs.heavy * max(0, left))), edge=())
+
+
+def question(card: DiffCard) -> str:
+    """Return what a yes would do, as a question."""
+    if card.predicted:
+        return "let this happen?"
+    return "release its output?" if card.changeset.is_empty else "commit exactly this?"
+
+
+def fact_rows(card: DiffCard, look: Look, *, everything: bool) -> Iterator[Row]:
+    """Yield what ran, where, under which isolation, and why it is asked about."""
+    yield from call_rows(card, look)
+    isolation = card.isolation
+    yield fact("where", card.request.workspace, look)
+    parts = dict.fromkeys((isolation.tier.value, isolation.backend, isolation.accelerator))
+    yield fact("isolation", _dotted(parts, look), look)
+    yield fact("jail", ", ".join(isolation.jail.layers) or "none", look)
+    for layer, why in isolation.jail.missing.items():
+        yield fact("", f"{look.glyphs.warning} missing {layer}: {why}", look, Style.WARNING)
+    for number, reason in enumerate(card.verdict.reasons):
+        yield fact("" if number else "why asked", reason, look)
+    yield fact("expires", _expiry(card), look)
+    if everything:
+        yield fact(
+            "lane", f"{card.verdict.lane.value}, rules: {', '.join(card.verdict.rules)}", look
+        )
+        yield fact("exact call", card.call.canonical.decode("utf-8", "surrogatepass"), look)
+        yield fact("changeset", card.request.changeset_digest, look)
+        yield fact("request", card.request.digest, look)
+
+
+def call_rows(card: DiffCard, look: Look) -> Iterator[Row]:
+    """Yield the tool and its arguments; text arguments line by line, argument lists quoted."""
+    arguments = sorted(card.call.arguments.items())
+    if len(arguments) == 1 and "\n" not in (only := _argument_text(arguments[0][1])):
+        yield fact("call", only, look, Style.STRONG, before=f"{card.call.tool}  ")
+        return
+    yield fact("call", card.call.tool, look, Style.STRONG)
+    for name, value in arguments:
+        lines = _argument_text(value).split("\n")
+        yield fact("", lines[0], look, before=f"{name} = ")
+        for line in lines[1:]:
+            yield fact("", line, look, before=f"{look.glyphs.bar} ")
+
+
+def _argument_text(value: JsonValue) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return shlex.join(cast("list[str]", value))
+    return canonical_json(value).decode("utf-8", "surrogatepass")
+
+
+def effect_rows(card: DiffCard, look: Look, *, everything: bool) -> Iterator[Row]:
+    """Yield the measured effect in numbers, and everything that asks for a second look."""
+    yield Row(
+        headline_spans(card, look), edge=_label("measured", look), hang=_label("", look), prose=True
+    )
+    if card.summary.uncounted:
+        text = f"{card.summary.uncounted:,} of them binary or too large to count lines of"
+        yield fact("", text, look, Style.QUIET)
+    if card.changeset.is_empty:
+        yield fact("", "a yes hands its output to whoever made the call", look)
+    for path, mark in card.marks:
+        words = MARK_WORDS.get(mark.name, mark.name)
+        yield fact("", f"{look.glyphs.warning} {words}: ", look, Style.WARNING, after=path)
+    yield from _side_rows(card, look, everything=everything)
+
+
+def headline_spans(card: DiffCard, look: Look) -> tuple[Span, ...]:
+    """Return the effect in one line: paths, kinds, lines."""
+    if card.changeset.is_empty:
+        return ((Style.STRONG, "no file changes"),)
+    text = f"{headline(card.summary)}: {kinds_text(card.changeset)}"
+    return ((Style.STRONG, text), (Style.PLAIN, "  "), *line_counts(card.summary, look))
+
+
+def line_counts(counted: Summary, look: Look) -> tuple[Span, ...]:
+    """Return lines added and removed, each with its sign."""
+    return (
+        (Style.GREEN, f"+{counted.added:,} "),
+        (Style.RED, f"{look.glyphs.minus}{counted.removed:,}"),
+    )
+
+
+def _side_rows(card: DiffCard, look: Look, *, everything: bool) -> Iterator[Row]:
+    def listed(paths: Sequence[str]) -> str:
+        return listing(paths, look, everything=everything)
+
+    scratch = card.changeset.scratch
+    if scratch.files:
+        size = f"{_plural(scratch.files, 'ignored file')}, {size_text(scratch.size_bytes)}"
+        names = listing(scratch.examples, look, everything=everything, total=scratch.files)
+        yield fact("scratch", f"{size}, not taken back: {names}", look)
+    if card.changeset.dropped:
+        count = _plural(len(card.changeset.dropped), "socket or pipe", "sockets or pipes")
+        yield fact("dropped", f"{count}, not taken back: {listed(card.changeset.dropped)}", look)
+    if card.host_changes:
+        count = _plural(len(card.host_changes), "path")
+        text = f"{count} changed on your side meanwhile: {listed(card.host_changes)}"
+        yield fact("your side", text, look, Style.WARNING)
+    if card.left_out:
+        count = _plural(len(card.left_out), "path")
+        yield fact("left out", f"{count} never sent to the guest: {listed(card.left_out)}", look)
+    for number, line in enumerate(card.git):
+        yield fact("" if number else "git", line, look)
+
+
+def fact(
+    label: str,
+    text: str,
+    look: Look,
+    style: Style = Style.PLAIN,
+    *,
+    before: str = "",
+    after: str = "",
+) -> Row:
+    """Return a labelled row; further lines stand under its text, never under its label."""
+    return Row(
+        ((Style.PLAIN, before), (style, text), (Style.CYAN, after)),
+        edge=_label(label, look),
+        hang=_label("", look),
+        prose=True,
+    )
+
+
+def _label(label: str, look: Look) -> tuple[Span, ...]:
+    return ((Style.QUIET, f"  {label}".ljust(_label_width(look))),)
+
+
+def _label_width(look: Look) -> int:
+    return 14 if look.columns >= 60 else 13
+
+
+def listing(paths: Sequence[str], look: Look, *, everything: bool, total: int | None = None) -> str:
+    """Return paths in a row; those that are not named are counted."""
+    named = paths if everything else paths[:LISTED]
+    left = (len(paths) if total is None else total) - len(named)
+    more = f" {look.glyphs.more} {left:,} more" if left > 0 else ""
+    return ", ".join(shlex.quote(path) if "," in path else path for path in named) + more
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes, exact below a mebibyte."""
+    return _plural(size, "byte") if size < 1 << 20 else f"{size / (1 << 20):,.1f} MiB"
+
+
+def _plural(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def _dotted(parts: Iterable[str], look: Look) -> str:
+    return f" {look.glyphs.dot} ".join(parts)
+
+
+def _expiry(card: DiffCard) -> str:
+    request = card.request
+    open_s = round((request.expires_at - request.requested_at).total_seconds())
+    open_for = f"{open_s} s" if open_s < 120 else f"{open_s // 60} min"
+    at = request.expires_at.astimezone()
+    return f"{at:%H:%M:%S}, {open_for} after it was asked; no answer means nothing happens"
