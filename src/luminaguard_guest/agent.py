@@ -183,6 +183,10 @@ class Agent:
                     VERSION, message.nonce, platform.python_version(), os.uname().release
                 )
             case Ping():
+                self._require_box()
+                boxwire.send(self._box, boxwire.TO_BOX, request_id, message)
+                self._await_box(request_id)
+                self._require_box()
                 return Done()
             case Reseed():
                 reseed.reseed(message.entropy, message.wall_clock_ns)

@@ -15,12 +15,12 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
-from luminaguard_guest import interpreter, mounts, privileges, skeleton
+from luminaguard_guest import child, interpreter, mounts, privileges, skeleton
 from luminaguard_guest.boxwire import FROM_BOX, TO_BOX, Attach, Receiver
 from luminaguard_guest.cgroups import SERVER, Calls, write
 from luminaguard_guest.command import Command
 from luminaguard_guest.faults import GuestFault
-from luminaguard_guest.wire import Done, Execute, Failed, Kill, Message
+from luminaguard_guest.wire import Done, Execute, Failed, Kill, Message, Ping
 
 _NAMESPACES = (
     mounts.CLONE_NEWNS
@@ -34,6 +34,9 @@ _NAMESPACES = (
 # Source: Linux include/uapi/linux/sockios.h, include/uapi/linux/if.h
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
+
+_IDLE_MS = 30
+"""Quiet time after which the next child is made: not while the last command's changes are read."""
 
 
 def start() -> socket.socket:
@@ -85,6 +88,7 @@ class Box:
         self._receiver = Receiver(TO_BOX)
         self._calls = calls
         self._commands: dict[int, Command] = {}
+        self._spare: tuple[int, socket.socket] | None = None
         self._wakeup_read, self._wakeup_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def serve(self) -> NoReturn:
@@ -94,6 +98,7 @@ class Box:
         poller = select.poll()
         poller.register(self._connection, select.POLLIN)
         poller.register(self._wakeup_read, select.POLLIN)
+        self._keep_spare()
         self._say(0, Done())
         while True:
             ready = {descriptor for descriptor, _ in poller.poll(self._patience_ms())}
@@ -102,6 +107,8 @@ class Box:
             self._reap()
             if self._connection.fileno() in ready:
                 self._listen()
+            elif not ready and not self._commands:
+                self._keep_spare()
 
     def _patience_ms(self) -> int | None:
         deadlines = [
@@ -109,9 +116,15 @@ class Box:
             for command in self._commands.values()
             if command.deadline_s is not None
         ]
-        if not deadlines:
-            return None
-        return max(int((min(deadlines) - time.monotonic()) * 1000) + 1, 0)
+        if deadlines:
+            return max(int((min(deadlines) - time.monotonic()) * 1000) + 1, 0)
+        return None if self._spare or self._commands else _IDLE_MS
+
+    def _keep_spare(self) -> None:
+        """Have a child waiting for the next command: most of a start then lies behind it."""
+        if self._spare is None:
+            with suppress(OSError):
+                self._spare = child.fork()
 
     def _drain_wakeups(self) -> None:
         with suppress(BlockingIOError):
@@ -137,6 +150,9 @@ class Box:
         match message:
             case Execute():
                 self._start(request_id, message, descriptors)
+            case Ping():
+                self._keep_spare()
+                self._say(request_id, Done())
             case Kill():
                 if command := self._commands.get(request_id):
                     command.kill()
@@ -151,10 +167,13 @@ class Box:
     def _start(self, request_id: int, request: Execute, stdio: list[int]) -> None:
         group = self._calls.take()
         try:
-            self._commands[request_id] = Command.start(request, group, stdio)
-        except BaseException:
+            pid, connection = self._spare or child.fork()
+        except OSError:
             self._calls.give_back(group)
             raise
+        self._spare = None
+        command = self._commands[request_id] = Command(pid, connection, group)
+        command.start(request, stdio)
 
     def _reap(self) -> None:
         with suppress(ChildProcessError):
@@ -162,12 +181,18 @@ class Box:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     break
-                for command in self._commands.values():
-                    if command.pid == pid:
-                        command.ended(status)
+                self._note_end(pid, status)
         for request_id, command in list(self._commands.items()):
             finished = command.finish()
             if finished is not None:
                 del self._commands[request_id]
                 self._calls.give_back(command.group)
                 self._say(request_id, finished)
+
+    def _note_end(self, pid: int, status: int) -> None:
+        if self._spare is not None and self._spare[0] == pid:
+            self._spare[1].close()
+            self._spare = None
+        for command in self._commands.values():
+            if command.pid == pid:
+                command.ended(status)

@@ -5,9 +5,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from luminaguard_guest.wire import Codec, Decoder, Done, Execute, Failed, Finished, Kill, Message
+from luminaguard_guest.wire import (
+    Codec,
+    Decoder,
+    Done,
+    Execute,
+    Failed,
+    Finished,
+    Kill,
+    Message,
+    Ping,
+)
 
 _DESCRIPTORS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Become:
+    """Become this program. With it: its three standard streams and its cgroup's member list."""
+
+    TYPE: ClassVar[int] = 33
+    argv: tuple[bytes, ...]
+    code: bytes | None
+    cwd: bytes
+    env: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +39,9 @@ class Attach:
     targets: tuple[bytes, ...]
 
 
-TO_BOX = Codec(Execute, Kill, Attach)
+TO_BOX = Codec(Ping, Execute, Kill, Attach)
 FROM_BOX = Codec(Done, Failed, Finished)
+TO_CHILD = Codec(Become)
 
 
 def descriptors_with(message: Message) -> int:
@@ -27,6 +49,8 @@ def descriptors_with(message: Message) -> int:
     match message:
         case Execute():
             return 3
+        case Become():
+            return 4
         case Attach(targets=targets):
             return len(targets)
         case _:

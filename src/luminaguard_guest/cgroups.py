@@ -72,19 +72,15 @@ class CallGroup:
         """Open its control files."""
         directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent_fd)
         try:
-            self._members_fd = os.open("cgroup.procs", os.O_RDWR | os.O_CLOEXEC, dir_fd=directory)
+            self.members_fd = os.open("cgroup.procs", os.O_RDWR | os.O_CLOEXEC, dir_fd=directory)
             self._kill_fd = os.open("cgroup.kill", os.O_WRONLY | os.O_CLOEXEC, dir_fd=directory)
             self._events_fd = os.open("cgroup.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
         finally:
             os.close(directory)
 
-    def enter(self) -> None:
-        """Move the calling process in."""
-        os.write(self._members_fd, b"0")
-
     def members(self) -> list[int]:
         """Return the processes in it, without those that are only to be reaped."""
-        return [int(pid) for pid in os.pread(self._members_fd, 65536, 0).split()]
+        return [int(pid) for pid in os.pread(self.members_fd, 65536, 0).split()]
 
     def is_empty(self) -> bool:
         """Whether nothing in it lives."""

@@ -2,12 +2,13 @@
 
 import os
 import signal
+import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import NoReturn
 
 from luminaguard_guest import interpreter, privileges
-from luminaguard_guest.cgroups import CallGroup
+from luminaguard_guest.boxwire import TO_CHILD, Become, Receiver
 
 NOT_FOUND = 127
 NOT_RUNNABLE = 126
@@ -29,16 +30,6 @@ ENVIRONMENT = {
 """What every command finds, unless its call says otherwise. Nothing of the host's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """What a child is to become."""
-
-    argv: Sequence[bytes]
-    code: bytes | None
-    cwd: bytes
-    env: Mapping[bytes, bytes]
-
-
 def environment(pairs: Sequence[bytes]) -> dict[bytes, bytes]:
     """Return a command's environment: the minimal one, then the call's `NAME=value` pairs."""
     merged = dict(ENVIRONMENT)
@@ -48,37 +39,66 @@ def environment(pairs: Sequence[bytes]) -> dict[bytes, bytes]:
     return merged
 
 
-def become(program: Program, group: CallGroup, stdio: Sequence[int], refused_fd: int) -> NoReturn:
-    """Turn this freshly forked process into the program; never returns.
+def fork() -> tuple[int, socket.socket]:
+    """Fork a child that waits for what it shall become; return its id and its socket.
 
-    `stdio`: descriptors for standard input, output and error. `refused_fd` gets one byte if the
-    program could not be started; otherwise it closes without one.
+    What costs time before a program can start has happened when the program is known. Until then
+    the child is root, and out of every command's reach. A byte on the socket tells that the program
+    could not be started.
     """
+    ours, theirs = socket.socketpair()
     try:
-        group.enter()
-        os.setsid()
-        privileges.set_oom_score(0)
-        for number, descriptor in enumerate(stdio):
+        pid = os.fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
+    if pid:
+        theirs.close()
+        return pid, ours
+    try:
+        ours.close()
+        _prepare()
+        _wait(theirs)
+    finally:
+        os._exit(NOT_RUNNABLE)
+
+
+def _prepare() -> None:
+    os.setsid()
+    privileges.set_oom_score(0)
+    signal.set_wakeup_fd(-1)
+    # Ignored signals stay ignored across exec, and Python ignores some.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    os.umask(0o022)
+    privileges.bound_resources()
+
+
+def _wait(connection: socket.socket) -> None:
+    receiver = Receiver(TO_CHILD)
+    while receiver.read(connection):
+        for _, message, descriptors in receiver.messages():
+            if isinstance(message, Become):
+                _become(message, descriptors, connection)
+
+
+def _become(program: Become, descriptors: Sequence[int], connection: socket.socket) -> NoReturn:
+    env = environment(program.env)
+    try:
+        os.write(descriptors[3], b"0")  # into the cgroup, before anything of the program runs
+        for number, descriptor in enumerate(descriptors[:3]):
             os.dup2(descriptor, number, inheritable=True)
-        signal.set_wakeup_fd(-1)
-        # Ignored signals stay ignored across exec, and Python ignores these two.
-        for name in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
-            signal.signal(name, signal.SIG_DFL)
-        os.umask(0o022)
         privileges.become_ordinary()
         os.chdir(program.cwd)
         if program.code is None:
-            _execute(program)
+            os.execvpe(program.argv[0], program.argv, env)  # noqa: S606 - that is the job
     except (OSError, ValueError) as error:
-        _refuse(program, error, refused_fd)
-    _interpret(program)
+        _refuse(program, error, connection)
+    _interpret(program.code or b"", env)
 
 
-def _execute(program: Program) -> NoReturn:
-    os.execvpe(program.argv[0], list(program.argv), dict(program.env))  # noqa: S606 - that is the job
-
-
-def _refuse(program: Program, error: OSError | ValueError, refused_fd: int) -> NoReturn:
+def _refuse(program: Become, error: OSError | ValueError, connection: socket.socket) -> NoReturn:
     what = program.argv[0] if program.argv else b"Python"
     if isinstance(error, OSError):
         why = os.strerror(error.errno or 0)
@@ -86,20 +106,21 @@ def _refuse(program: Program, error: OSError | ValueError, refused_fd: int) -> N
             what = program.cwd
     else:
         why = str(error)
-    os.write(2, b"luminaguard: cannot run " + what + b": " + why.encode() + b"\n")
-    os.write(refused_fd, b"!")
+    with suppress(OSError):
+        os.write(2, b"luminaguard: cannot run " + what + b": " + why.encode() + b"\n")
+    connection.send(b"!")
     missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
     os._exit(NOT_FOUND if missing else NOT_RUNNABLE)
 
 
-def _interpret(program: Program) -> NoReturn:
+def _interpret(code: bytes, env: Mapping[bytes, bytes]) -> NoReturn:
     status = 1
     try:
         os.closerange(3, 1 << 20)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # Python programs expect BrokenPipeError
         os.environ.clear()
-        os.environb.update(program.env)
+        os.environb.update(env)
         own = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
-        status = interpreter.run(program.code or b"", own)
+        status = interpreter.run(code, own)
     finally:
         os._exit(status)

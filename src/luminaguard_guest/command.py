@@ -2,11 +2,13 @@
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from luminaguard_guest import child
+from luminaguard_guest import boxwire
+from luminaguard_guest.boxwire import TO_CHILD, Become
 from luminaguard_guest.cgroups import CallGroup
 from luminaguard_guest.wire import Execute, Finished
 
@@ -23,40 +25,23 @@ _NAMES = 32
 class Command:
     """Its main process, its cgroup, and how it ended."""
 
-    def __init__(self, pid: int, group: CallGroup, refused_fd: int) -> None:
-        """Watch over a process that was just started; see `start`."""
+    def __init__(self, pid: int, connection: socket.socket, group: CallGroup) -> None:
+        """Watch over a child that waits for its program; see `start`."""
         self.pid = pid
         self.group = group
         self.deadline_s: float | None = None
         """When to look again without being woken by a signal; None: not needed."""
-        self._refused_fd = refused_fd
+        self._connection = connection
         self._status: int | None = None
         self._leftover: tuple[bytes, ...] = ()
         self._killed = False
 
-    @classmethod
-    def start(cls, request: Execute, group: CallGroup, stdio: Sequence[int]) -> "Command":
-        """Fork the command. `stdio` stays the caller's to close."""
-        program = child.Program(
-            argv=request.argv,
-            code=request.code,
-            cwd=request.cwd,
-            env=child.environment(request.env),
-        )
-        refused_read, refused_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            pid = os.fork()
-        except OSError:
-            os.close(refused_read)
-            os.close(refused_write)
-            raise
-        if pid == 0:
-            try:
-                child.become(program, group, stdio, refused_write)
-            finally:
-                os._exit(child.NOT_RUNNABLE)
-        os.close(refused_write)
-        return cls(pid, group, refused_read)
+    def start(self, request: Execute, stdio: Sequence[int]) -> None:
+        """Tell the child its program. `stdio` stays the caller's to close."""
+        program = Become(request.argv, request.code, request.cwd, request.env)
+        # A child that is gone already, or dies of what it is told, is noticed when it is reaped.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            boxwire.send(self._connection, TO_CHILD, 0, program, *stdio, self.group.members_fd)
 
     def kill(self) -> None:
         """Kill the main process, which may not be in its cgroup yet, and everything in it."""
@@ -89,15 +74,19 @@ class Command:
         self.deadline_s = now_s + _DYING_S
 
     def _finished(self, status: int) -> Finished:
-        with suppress(BlockingIOError):
-            if os.read(self._refused_fd, 1):
-                os.close(self._refused_fd)
-                return Finished("not-started", os.waitstatus_to_exitcode(status), 0, ())
-        os.close(self._refused_fd)
+        if self._was_refused():
+            return Finished("not-started", os.waitstatus_to_exitcode(status), 0, ())
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             return Finished("signaled", 0, number, self._leftover)
         return Finished("exited", os.WEXITSTATUS(status), 0, self._leftover)
+
+    def _was_refused(self) -> bool:
+        with self._connection:
+            try:
+                return bool(self._connection.recv(1, socket.MSG_DONTWAIT))
+            except OSError:
+                return False
 
 
 def _names(pids: Sequence[int]) -> list[bytes]:

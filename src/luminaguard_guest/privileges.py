@@ -40,14 +40,18 @@ def forbid_gaining() -> None:
         raise OSError(ctypes.get_errno(), "cannot set no_new_privs")
 
 
+def bound_resources() -> None:
+    """Bound what a command may hold."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def become_ordinary() -> None:
-    """Become the ordinary user, for good: no groups, no capabilities, bounded resources.
+    """Become the ordinary user, for good: no groups, no capabilities.
 
     Changing all user ids away from 0 clears the permitted and effective capabilities.
     Source: capabilities(7), "Effect of user ID changes on capabilities".
     """
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.setgroups([])
     os.setresgid(UID, UID, UID)
     os.setresuid(UID, UID, UID)
@@ -55,8 +59,11 @@ def become_ordinary() -> None:
 
 def set_oom_score(score: int) -> None:
     """Say how willingly the kernel ends this process when memory runs out: -1000 is never."""
-    with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
-        file.write(b"%d" % score)
+    descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, b"%d" % score)
+    finally:
+        os.close(descriptor)
 
 
 def raise_open_files(limit: int) -> None:

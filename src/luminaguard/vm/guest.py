@@ -85,7 +85,7 @@ class GuestClient:
         return GuestFacts(python=welcome.python, kernel=welcome.kernel)
 
     async def ping(self, timeout_s: float = _ANSWER_S) -> None:
-        """Return once the agent answered."""
+        """Return once the agent answered, and stands ready to start a command at once."""
         await self._ask(wire.Ping(), wire.Done, timeout_s=timeout_s)
 
     async def reseed(self, entropy: bytes, wall_clock_ns: int) -> None:
@@ -118,6 +118,7 @@ class GuestClient:
                     hint="rebuild the image: luminaguard image build",
                     stderr=report.stderr[-2000:],
                 )
+        await self.ping()
 
     async def execute(self, execution: Execution) -> GuestReport:
         """Run a command to its end, then kill whatever it left.
