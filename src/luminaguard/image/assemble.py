@@ -47,7 +47,7 @@ def assemble(
     """Write `kernel`, `initrd` and `rootfs` into `place/out`.
 
     `packages`: each with its verified file, in install order. `place` is an empty directory that
-    also receives about twice the packages' unpacked size.
+    also receives up to twice the packages' unpacked size.
     """
     trees = _unpack(packages, recipe, place, progress)
     progress("compiling Python", None)

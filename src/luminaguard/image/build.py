@@ -7,11 +7,13 @@ import json
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
+from typing import IO
 
 from luminaguard.errors import ImageError
 from luminaguard.image import space
@@ -27,29 +29,35 @@ if sys.platform != "win32":
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TOOLS = {"apt-get": "apt", "dpkg-deb": "dpkg", "sqfstar": "squashfs-tools"}
+_POLL_S = 0.2
 _LISTS_BYTES = 256_000_000
-"""Room for package lists: Debian's three take 60 MB, Ubuntu's with universe about 200 MB."""
+"""Room for package lists. Debian 12's take 55 MB; a host with more sources has more."""
 
 
 def build(
-    store: ImageStore, recipe: Recipe, progress: Progress, *, rebuild: bool = False
+    store: ImageStore,
+    recipe: Recipe,
+    progress: Progress,
+    *,
+    rebuild: bool = False,
+    patience_s: float = 300.0,
 ) -> GuestImage:
     """Build the image of a recipe from the host's packages, and make it the current one.
 
-    Blocks for seconds to minutes; takes about 0.9 GB of the cache directory's disk meanwhile.
+    Blocks for seconds to minutes; takes about 0.6 GB of the cache directory's disk meanwhile.
     Without a network it builds from the package lists and packages that are in the cache. If the
     current image is undamaged and was made from the same packages and recipe, it is returned
-    instead, unless `rebuild` is set.
+    instead, unless `rebuild` is set. One build runs at a time: others wait up to `patience_s`.
 
     Raises:
         ImageError: this host cannot build, a tool is missing, the disk is full, packages cannot
-            be had, or another build is running.
+            be had, or another build does not end.
     """
     distribution, architecture = host_distribution(), _architecture()
     _require_tools()
     cache = store.cache_dir
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with space.explained(), _alone(cache / "image-build.lock"):
+    with space.explained(), _alone(cache / "image-build.lock", patience_s, progress):
         store.sweep()
         space.require(cache, _LISTS_BYTES)
         apt = Apt(state=cache / "apt", packages=cache / "packages", architecture=architecture)
@@ -86,19 +94,31 @@ def _require_tools() -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Generator[None]:
+def _alone(path: Path, patience_s: float, progress: Progress) -> Generator[None]:
     """Hold the lock that keeps builds apart; the kernel drops it with the process."""
     if sys.platform == "win32":
         raise ImageError("Windows cannot build guest images")
+    deadline = time.monotonic() + patience_s
     with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ImageError(
-                "another image build is running in this cache directory",
-                hint="wait for it to end",
-            ) from None
+        while not _locked(lock):
+            if time.monotonic() >= deadline:
+                raise ImageError(
+                    "another image build is running in this cache directory",
+                    hint="wait for it to end, then try again",
+                )
+            progress("waiting for another build to end", None)
+            time.sleep(_POLL_S)
         yield
+
+
+def _locked(lock: IO[str]) -> bool:
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _choose(apt: Apt, recipe: Recipe, kernel: str, progress: Progress) -> tuple[Package, ...]:

@@ -124,7 +124,10 @@ class ImageStore:
     def sweep(self) -> None:
         """Remove what builds left that were killed. Only while no other build runs."""
         for left in self._images.glob(f"*/{_UNFINISHED}*"):
-            shutil.rmtree(left, ignore_errors=True)
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
     def _of(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

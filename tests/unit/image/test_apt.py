@@ -137,7 +137,11 @@ def test_no_hook_of_the_host_runs(repository, apt, tmp_path) -> None:
     assert not (tmp_path / "hook-ran").exists()
 
 
-def test_what_the_host_has_installed_does_not_count(repository, apt) -> None:
+def test_what_the_host_has_installed_does_not_count(repository, apt, tmp_path) -> None:
+    installed = "Package: bash\nStatus: install ok installed\nArchitecture: all\nVersion: 5.0\n\n"
+    (tmp_path / "status").write_text(installed)
+    with (tmp_path / "host.conf").open("a") as host:
+        host.write(f'Dir::State::status "{tmp_path}/status";\n')
     repository.add("sample", depends="bash")
     repository.add("bash")
     apt.update()

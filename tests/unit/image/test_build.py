@@ -88,7 +88,7 @@ def test_two_builds_do_not_run_at_once(debian, store) -> None:
     with (store.cache_dir / "image-build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(ImageError, match="another image build is running"):
-            build(store, load_recipe(), quiet)
+            build(store, load_recipe(), quiet, patience_s=0.0)
 
 
 @pytest.mark.parametrize("system", ["Darwin", "Windows"])

@@ -75,11 +75,15 @@ def test_the_agent_archive_depends_on_nothing_but_the_sources(tmp_path) -> None:
 
 
 def test_the_agent_lies_where_init_looks_for_it(tmp_path) -> None:
-    archive = agent_cpio(agent(tmp_path / "p", ["__init__.py", "agent.py", "sub/__init__.py"]))
+    archive = agent_cpio(
+        agent(tmp_path / "p", ["sub/__init__.py", "z.py", "agent.py", "__init__.py"])
+    )
     entries = {entry.path: entry for entry in unpack(archive)}
     assert entries["agent/luminaguard_guest/agent.py"].mode == stat.S_IFREG | 0o644
     assert stat.S_ISDIR(entries["agent/luminaguard_guest/sub"].mode)
     order = list(entries)
+    files = [path for path in order if path.endswith(".py")]
+    assert files == sorted(files)
     assert order.index("agent") < order.index("agent/luminaguard_guest/agent.py")
 
 
