@@ -8,6 +8,7 @@ Source: gitrepository-layout(5), git's Documentation/gitformat-loose and gitform
 
 import hashlib
 import re
+import stat
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -145,14 +146,14 @@ def _parsed(digest: str, text: str) -> _Commit:
 
 def _placement(tree: Descent, changeset: Changeset) -> Iterator[str]:
     """Say so where the repository itself is elsewhere."""
-    is_file = tree.status(".git") is not None and not tree.names(".git")
+    status = tree.status(".git")
     made = any(
         change.path.rpartition("/")[2] == ".git" and _is_file(change.after)
         for change in changeset.changes
     )
     if made:
         yield "a .git file was written: it sends git to a repository elsewhere"
-    elif is_file:
+    elif status is not None and stat.S_ISREG(status.st_mode):
         yield "worktree or submodule: its repository lies elsewhere and was not sent"
 
 
