@@ -26,6 +26,7 @@ from luminaguard.config import Settings, load
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.outcome import Outcome
 from luminaguard.errors import ApprovalError, LuminaGuardError, RecoveryNeeded
+from luminaguard.image.image import GuestImage
 from luminaguard.image.store import ImageStore
 from luminaguard.llm.model import ChatModel
 from luminaguard.pipeline.ask import Asking
@@ -61,6 +62,7 @@ class Session:
         approver: Approver | str | None = None,
         settings: Settings | None = None,
         hypervisor: Hypervisor | None = None,
+        image: GuestImage | None = None,
         include: Sequence[str] = (),
         approval_timeout_s: float | None = None,
         command_timeout_s: float = 600.0,
@@ -74,7 +76,8 @@ class Session:
             approver: Who decides: an `Approver`, or "tty", "deny" or "all". Default: the terminal,
                 and nobody ("deny") where there is none.
             settings: Default: from the configuration file and the environment.
-            hypervisor: Default: the best that this host has.
+            hypervisor: Default: QEMU, with the best accelerator that this host has.
+            image: What machines run. Default: the image that the settings name.
             include: Patterns of files to send although ignore rules or the secret list match them.
             approval_timeout_s: Seconds until a request expires. Default: from the settings.
             command_timeout_s: Seconds until a command is killed.
@@ -85,6 +88,7 @@ class Session:
         self._workspace = workspace
         self._chosen_approver = approver
         self._hypervisor = hypervisor
+        self._image = image
         self._include = (*self._settings.workspace.include, *include)
         self._approval_timeout_s = approval_timeout_s or self._settings.approval.timeout_s
         self._tools = (
@@ -215,7 +219,9 @@ class Session:
         return WorkspaceRoot.open(self._workspace, protected=self._settings.own_dirs)
 
     def _spec(self) -> VmSpec:
-        image = ImageStore(self._settings.cache_dir).current(self._settings.vm.image)
+        image = self._image
+        if image is None:
+            image = ImageStore(self._settings.cache_dir).current(self._settings.vm.image)
         return VmSpec(image=image, memory_mib=self._settings.vm.memory_mib)
 
     def _scratch(self) -> int:

@@ -1,0 +1,61 @@
+"""A whole session over a real workspace, a real audit log and real commits, but a fake machine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from luminaguard.approval.approver import Approver
+from luminaguard.audit.query import Query
+from luminaguard.audit.reader import AuditReader
+from luminaguard.config import ApprovalSettings, PolicySettings, Settings
+from luminaguard.domain.execution import Execution, GuestReport
+from luminaguard.image.image import GuestImage
+from luminaguard.runtime import Session
+from luminaguard.testing.hypervisor import FakeGuest, FakeHypervisor, exited
+
+
+@dataclass
+class World:
+    """Everything around one session."""
+
+    root: Path
+    workspace: Path
+    hypervisor: FakeHypervisor = field(default_factory=FakeHypervisor)
+
+    def settings(self, *, no_effect: bool = True) -> Settings:
+        return Settings(
+            state_dir=self.root / "state",
+            cache_dir=self.root / "cache",
+            config_file=self.root / "config" / "config.toml",
+            approval=ApprovalSettings(timeout_s=30.0),
+            policy=PolicySettings(no_effect=no_effect),
+        )
+
+    def session(
+        self, approver: Approver | str = "deny", *, no_effect: bool = True, **more: object
+    ) -> Session:
+        return Session(
+            self.workspace,
+            approver=approver,
+            settings=self.settings(no_effect=no_effect),
+            hypervisor=self.hypervisor,
+            image=GuestImage(directory=self.root / "image", digest="0" * 64),
+            **more,  # type: ignore[arg-type]
+        )
+
+    def program(self, name: str, act: Callable[[FakeGuest], None], out: bytes = b"done\n") -> None:
+        """Let the guest have a program that does this and prints `out`."""
+
+        def run(guest: FakeGuest, _: Execution) -> GuestReport:
+            act(guest)
+            return exited(0, stdout=out)
+
+        self.hypervisor.programs[name] = run
+
+    def kinds(self) -> list[str]:
+        """Return the kinds of all records, oldest first."""
+        found = AuditReader(self.root / "state").find(Query(newest_first=False))
+        return [record.kind for record in found]
+
+    def verifies(self) -> bool:
+        return AuditReader(self.root / "state").verify().ok
