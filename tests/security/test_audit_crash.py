@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -133,55 +133,60 @@ def test_a_crash_between_the_records_and_the_head_is_mended_not_called_tampering
     assert (found.ok, found.count, found.in_flight) == (True, 3, 0)
 
 
-_KILLED_AT_A_SYNC = """
-import os, signal, sys
-from pathlib import Path
-from luminaguard.audit import files
-from luminaguard.audit.log import AuditLog
-state, survives = Path(sys.argv[1]), int(sys.argv[2])
-log = AuditLog.open(state)
-steps = 0
-def dying(name):
-    real = getattr(os, name)
-    def step(*arguments, **named):
-        global steps
-        steps += 1
-        if steps > survives:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **named)
-    setattr(os, name, step)
-for name in ("open", "fsync", "close", "replace", "rename"):
-    dying(name)
-for number in range(2):
-    ref = log.append("call.proposed", {"n": number}, session_id="s", call_id=f"c{number}")
-    sys.stdout.write(f"{ref.seq}\\n")
-    sys.stdout.flush()
-print("done", flush=True)
-os._exit(0)
-"""
+def run_until_killed(state_dir: Path, survives: int, *, is_first_start: bool) -> str:
+    """Append in a forked process that dies at its step `survives`; return what it answered."""
+    answers, answering = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            log = None if is_first_start else AuditLog.open(state_dir)
+            die_after(survives)
+            log = log or AuditLog.open(state_dir)
+            for number in range(2):
+                ref = log.append("call.proposed", {}, session_id="s", call_id=f"c{number}")
+                os.write(answering, f"{ref.seq} ".encode())
+            os.write(answering, b"done")
+        finally:
+            os._exit(1)
+    os.close(answering)
+    with open(answers, encoding="ascii") as told:
+        text = told.read()
+    _, status = os.waitpid(child, 0)
+    assert "done" in text or os.WTERMSIG(status) == signal.SIGKILL
+    return text
 
 
-def test_killed_at_any_step_of_an_append_no_answered_record_is_lost(tmp_path: Path) -> None:
-    survived_all = False
-    for steps in range(60):
+def die_after(survives: int) -> None:
+    """Kill this process at the file operation after so many."""
+    left = iter(range(survives))
+
+    def dying(operation: Callable[..., object]) -> Callable[..., object]:
+        def step(*arguments: object, **named: object) -> object:
+            if next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return operation(*arguments, **named)
+
+        return step
+
+    for name in ("open", "mkdir", "fsync", "close", "replace", "rename"):
+        setattr(os, name, dying(getattr(os, name)))
+
+
+@pytest.mark.parametrize("is_first_start", [True, False])
+def test_killed_at_any_step_no_answered_record_is_lost_and_the_log_goes_on(
+    tmp_path: Path, is_first_start: bool
+) -> None:
+    steps, text = 0, ""
+    while "done" not in text and steps < 100:
         state_dir = tmp_path / str(steps)
-        ran = subprocess.run(
-            [sys.executable, "-c", _KILLED_AT_A_SYNC, str(state_dir), str(steps)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        answered = [int(line) for line in ran.stdout.split() if line.isdigit()]
+        text = run_until_killed(state_dir, steps, is_first_start=is_first_start)
+        answered = max((int(word) for word in text.split() if word.isdigit()), default=1)
+        AuditLog.open(state_dir).close()
         found = AuditReader(state_dir).verify()
         assert found.ok, found.problem
-        assert found.count >= max(answered, default=1)
-        assert found.count <= max(answered, default=1) + 1
-        AuditLog.open(state_dir).close()
-        assert AuditReader(state_dir).verify().in_flight == 0
-        survived_all = "done" in ran.stdout
-        if survived_all:
-            break
-        assert ran.returncode == -signal.SIGKILL
-    assert survived_all
+        assert answered <= found.count <= answered + 1
+        assert found.in_flight == 0
+        assert {path.name for path in state_dir.iterdir()} == {"audit", ".audit.lock"}
+        steps += 1
+    assert "done" in text
     assert steps > 10

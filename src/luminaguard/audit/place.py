@@ -15,11 +15,14 @@ from pathlib import Path
 from luminaguard.audit.chain import FIRST_PREV, link
 from luminaguard.audit.files import make_private_directory, sync_directory, write_private
 from luminaguard.audit.head import Head, SignedHead, Signer, create_key
+from luminaguard.audit.lock import FileLock
 from luminaguard.audit.records import Entry, RecordKind
 from luminaguard.audit.store import SCHEMA, connect, insert, transaction
 from luminaguard.domain.calls import canonical_json
 
 DIRECTORY = "audit"
+
+_TURN_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +80,25 @@ def create(place: LogPlace, clock: Callable[[], datetime]) -> None:
     """
     parent = place.directory.parent
     make_private_directory(parent)
-    new = LogPlace(parent / f".{DIRECTORY}.{secrets.token_hex(8)}")
-    make_private_directory(new.directory)
+    turn = FileLock(parent / f".{DIRECTORY}.lock")
+    turn.acquire(_TURN_TIMEOUT_S)
     try:
+        if not place.exists:
+            _create_alone(place, LogPlace(parent / f".{DIRECTORY}.new"), clock)
+    finally:
+        turn.release()
+
+
+def _create_alone(place: LogPlace, new: LogPlace, clock: Callable[[], datetime]) -> None:
+    shutil.rmtree(new.directory, ignore_errors=True)  # of a start that was interrupted
+    try:
+        make_private_directory(new.directory)
         make_private_directory(new.sessions)
         _begin(new, create_key(new.key, new.public_key), clock)
         new.directory.rename(place.directory)
-    except OSError:
-        if not place.exists:
-            raise
     finally:
         shutil.rmtree(new.directory, ignore_errors=True)
-    sync_directory(parent)
+    sync_directory(place.directory.parent)
 
 
 def time_text(moment: datetime) -> str:
