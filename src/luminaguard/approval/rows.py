@@ -118,7 +118,7 @@ def _painted(spans: list[Span], look: Look) -> str:
 
 
 def _wrapped(spans: list[Span], room: int, *, prose: bool) -> Iterator[list[Span]]:
-    """Yield runs of spans that each fit into `room` columns."""
+    """Yield runs of spans that each fit into `room` columns; no character is left out."""
     line: list[Span] = []
     left = room
     for style, text in spans:
@@ -151,9 +151,7 @@ def _fitting(text: str, start: int, room: int) -> int:
 
 
 def _after_blank(text: str, start: int, end: int, *, is_fresh: bool) -> int:
-    """Return where to break before `end`: after the last blank, or nowhere on a line in use."""
-    if text[end] == " ":
-        return end
+    """Return where to break at `end` or before: after a blank, or nowhere on a line in use."""
     blank = text.rfind(" ", start, end)
     if blank >= 0:
         return blank + 1
