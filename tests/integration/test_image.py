@@ -16,7 +16,7 @@ from luminaguard.image.image import GuestImage
 from luminaguard.image.initrd import agent_cpio
 from luminaguard.image.store import ImageStore
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(300)]
 
 REBUILD = """
 import sys
@@ -82,7 +82,7 @@ def test_the_image_is_built_again_byte_for_byte_from_the_cache_alone(
         env={**os.environ, "TZ": "Asia/Tokyo", "SOURCE_DATE_EPOCH": "1", "PYTHONHASHSEED": "7"},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
     )
     assert result.returncode == 0, result.stderr
@@ -117,7 +117,7 @@ def console_of(image: GuestImage, place: Path, *, agent: str | None, disk: bool 
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
         check=False,
     )
     return result.stdout + result.stderr

@@ -106,7 +106,11 @@ class Apt:
         if shown.returncode != 0:
             raise _failure("the packages cannot be described", shown)
         known = {(each.name, each.version): each for each in _described(shown.stdout)}
-        return tuple(known[name.partition(":")[0], version] for name, version in chosen)
+        keys = [(name.partition(":")[0], version) for name, version in chosen]
+        unknown = [name for name, version in keys if (name, version) not in known]
+        if unknown:
+            raise ImageError(f"the package lists give no SHA-256 for {unknown[0]}")
+        return tuple(known[key] for key in keys)
 
     def missing(self, packages: Iterable[Package]) -> tuple[Package, ...]:
         """Return the packages that are not here; files that differ from the lists are removed."""

@@ -30,7 +30,7 @@ def compile_python(tree: Tree) -> None:
         str(tree.content(python)), "-S", "-m", "compileall", "-qq", "-i", "-",
         "-s", str(tree.staging), "-p", "/", "--invalidation-mode", "unchecked-hash",
     ]  # fmt: skip
-    # A fixed hash seed: the order of constant sets goes into the byte code.
+    # Nothing of the surroundings may show in the byte code, random hashes included.
     environment = {
         "PYTHONHOME": str(tree.staging / "usr"), "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8",

@@ -1,6 +1,7 @@
 """What a guest image is made from: packages, what is left out of them, and kernel modules."""
 
 import platform
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any
 from luminaguard.errors import ImageError
 
 DEFAULT_NAME = "default"
+
+# Source: Debian Policy 5.6.1. Anything else could be read as an option by apt-get.
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,14 @@ class Recipe:
 
 
 def load_recipe(name: str = DEFAULT_NAME, *, packages: tuple[str, ...] = ()) -> Recipe:
-    """Read the recipe that ships with LuminaGuard, with further packages added."""
+    """Read the recipe that ships with LuminaGuard, with further packages added.
+
+    Raises:
+        ImageError: something cannot be the name of a package.
+    """
+    for package in packages:
+        if not _PACKAGE.fullmatch(package):
+            raise ImageError(f"{package!r} cannot be the name of a package")
     recipes = files("luminaguard.image") / "recipes"
     table: dict[str, Any] = tomllib.loads((recipes / "default.toml").read_text(encoding="utf-8"))
     initrd = table["initrd"]

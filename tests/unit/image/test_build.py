@@ -137,6 +137,12 @@ def test_a_package_asked_for_is_taken_even_if_it_is_left_out_by_default() -> Non
     assert "perl" in recipe.packages
 
 
+@pytest.mark.parametrize("name", ["-oAPT::Sandbox::User=x", "--yes", "a b", "", "X", "a=1"])
+def test_what_cannot_name_a_package_never_reaches_apt(name) -> None:
+    with pytest.raises(ImageError, match="cannot be the name"):
+        load_recipe(packages=(name,))
+
+
 def test_the_command_line_shows_the_hint_of_an_empty_store(tmp_path) -> None:
     settings = types.SimpleNamespace(cache_dir=tmp_path)
     listed = CliRunner().invoke(commands, ["list"], obj=settings)
