@@ -45,11 +45,14 @@ find_python() { # prints the newest fitting python, one that can make a venv bef
 
 # ---------------------------------------------------------------- host programs
 
+kernel_is_zstd() { grep -qs '^ID=ubuntu' /etc/os-release; } # Ubuntu's kernel modules are .ko.zst
+
 missing_packages() { # one apt package a line
   command -v "$QEMU" >/dev/null || echo "$QEMU_PACKAGE"
   command -v mksquashfs >/dev/null || echo squashfs-tools
   command -v bwrap >/dev/null || echo bubblewrap
   command -v mkfs.ext4 >/dev/null || echo e2fsprogs
+  ! kernel_is_zstd || command -v zstd >/dev/null || echo zstd
   command -v git >/dev/null || echo git
   command -v make >/dev/null || echo make
   [ -s /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
@@ -65,7 +68,8 @@ require_space() { # require_space DIRECTORY
   local free_mib
   free_mib="$(df -Pm "$1" | awk 'NR == 2 { print $4 }')"
   [ "$free_mib" -ge "$MIN_FREE_MIB" ] ||
-    die "only $free_mib MiB are free on the disk of $1; $MIN_FREE_MIB MiB are needed" "free some space and run 'make setup' again"
+    die "only $free_mib MiB are free on the disk of $1; $MIN_FREE_MIB MiB are needed" \
+      "free some space and run 'make setup' again"
 }
 
 as_root() {
