@@ -54,8 +54,9 @@ class SessionMachine:
         """
         self._timings = {}
         vm = await self._ready()
+        common = await to_thread.run_sync(self.tree.environment)
         async with self._phase("exec"):
-            report = await vm.execute(execution)
+            report = await vm.execute(replace(execution, env={**common, **execution.env}))
         async with self._phase("harvest"), self.tree.measuring() as measurement:
             async for record in vm.harvest():
                 measurement.add(record)

@@ -18,6 +18,7 @@ from luminaguard.workspace.cleanfiles import CleanFiles
 from luminaguard.workspace.commit import commit
 from luminaguard.workspace.elsewhere import moved_on_host
 from luminaguard.workspace.gitrules import read_rules
+from luminaguard.workspace.gituser import git_environment
 from luminaguard.workspace.gitview import git_lines
 from luminaguard.workspace.harvest import Measurement
 from luminaguard.workspace.ignore import IgnoreRules
@@ -85,6 +86,10 @@ class SessionTree:
     def filesystem(self) -> str:
         """What the image is: "erofs" or "squashfs"."""
         return self._held(self._image).filesystem
+
+    def environment(self) -> dict[str, str]:
+        """Return what every command in a guest gets besides its own variables."""
+        return git_environment()
 
     def image(self) -> None:
         """Image the host's tree as it is now: the base of all changes from here on."""
