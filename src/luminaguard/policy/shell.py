@@ -44,8 +44,8 @@ def parse(command: str) -> tuple[Words, ...] | NotUnderstood:
             at += 2
         else:
             word, end = _word(command, at)
-            if end == at or not _ends_a_word(command, end):
-                return NotUnderstood(command[end : end + 1])
+            if end == at:
+                return NotUnderstood(command[at : at + 1])
             words.append(word)
             at = end
     if not words:
@@ -61,7 +61,3 @@ def _word(command: str, start: int) -> tuple[str, int]:
         pieces.append(piece.group(piece.lastgroup or "plain"))
         at = piece.end()
     return "".join(pieces), at
-
-
-def _ends_a_word(command: str, at: int) -> bool:
-    return at == len(command) or command[at] == " " or command.startswith("&&", at)
