@@ -65,6 +65,7 @@ class Dialog:
             Woken: the question is withdrawn.
         """
         with self.terminal.single_keys():
+            self.terminal.forget_typed()
             first = first_look(self.card, self._look())
             self._unseen = first.is_cut
             self.terminal.write("\n" + "".join(f"{line}\n" for line in first.lines))
@@ -139,8 +140,10 @@ class Dialog:
         self._write_rows(Row(effect, edge=(), prose=True), Row(tuple(keys), edge=(), prose=True))
 
     def _settle(self) -> None:
-        """Wait until the screen was still, and the keyboard silent, for a moment."""
-        self.terminal.forget_typed()
+        """Wait until the screen was still, and the keyboard silent, for a moment.
+
+        What is typed meanwhile is read, not flushed: Ctrl-C always counts.
+        """
         self.gate.shown(self.clock())
         while not self.gate.is_armed(self.clock()):
             self._listen()

@@ -14,6 +14,7 @@ from luminaguard.approval.terminal import Terminal, open_for_program
 _WAIT_S = 0.2
 """How often an idle pager is looked after."""
 _END_LIMIT_S = 2.0
+LONGEST_PAUSE_S = 3600.0
 
 
 def pager_command(environ: Mapping[str, str]) -> list[str]:
@@ -117,9 +118,8 @@ def page_by_page(lines: Iterable[str], terminal: Terminal) -> None:
     while page := list(islice(pending, max(1, terminal.size()[1] - 1))):
         shown += len(page)
         terminal.write("".join(f"{line}\n" for line in page))
-        terminal.forget_typed()
         terminal.write(f"-- {shown:,} lines shown; any key: next page, q: back --")
-        typed = terminal.read(float(3600))
+        typed = terminal.read(LONGEST_PAUSE_S)
         terminal.write("\n")
         if typed[:1] in {b"q", b"\x03", b"\x04", b"\x1b"}:
             return

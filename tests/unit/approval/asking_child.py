@@ -1,0 +1,45 @@
+"""A process of its own session that asks on the terminal given to it; started by test_tty.py.
+
+Standard input, output and error are pipes: the only way to the human is the controlling terminal.
+Prints the decision as JSON.
+"""
+
+import json
+import os
+import signal
+import sys
+from datetime import timedelta
+
+import anyio
+
+from luminaguard.approval.queue import ApprovalQueue
+from luminaguard.approval.tty import TtyApprover
+from luminaguard.domain.verdict import Risk
+from luminaguard.testing.cards import text_card
+
+
+def main() -> None:
+    options = json.loads(sys.argv[2])
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if sys.argv[1]:
+        os.open(sys.argv[1], os.O_RDWR)  # a session's first terminal becomes its controlling one
+    card = text_card(
+        {path: tuple(texts) for path, texts in options["texts"].items()},
+        risk=Risk(options["risk"]),
+        open_for=timedelta(seconds=options["open_for_s"]),
+    )
+    environ = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "PATH": os.environ["PATH"]}
+    environ |= options["environ"]
+    approver = TtyApprover(environ=environ, arm_after_s=options["arm_after_s"])
+
+    async def ask() -> dict[str, object]:
+        with anyio.move_on_after(options["cancel_after_s"]) as scope:
+            decision = await ApprovalQueue(approver=approver).ask(card.request, card)
+            return decision.as_json() | {"digest": decision.request_digest == card.request.digest}
+        return {"end": "cancelled", "cancelled": scope.cancelled_caught}
+
+    sys.stdout.write(json.dumps(anyio.run(ask)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Approvers that ask nobody, and the queue that trusts no approver."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from luminaguard.approval.approvers import AllApprover, DenyApprover, all_approver
+from luminaguard.approval.bind import still_binds
+from luminaguard.approval.card import DiffCard
+from luminaguard.approval.queue import ApprovalQueue
+from luminaguard.domain.approval import ApprovalRequest, Decision, End
+from luminaguard.errors import ApprovalError, ChangesetConflict, LuminaGuardError
+from luminaguard.testing.approver import FixedApprover, answering_another_request
+from luminaguard.testing.cards import text_card
+
+pytestmark = pytest.mark.anyio
+
+CARD = text_card({"a.txt": ("old", "new")})
+REQUEST = CARD.request
+
+
+async def ask(approver: object, card: DiffCard = CARD) -> Decision:
+    queue = ApprovalQueue(approver=approver, grace_s=0.05)  # type: ignore[arg-type]
+    with anyio.fail_after(5):
+        return await queue.ask(card.request, card)
+
+
+@pytest.mark.guarantee("G4")
+async def test_deny_rejects_and_says_how_to_be_asked() -> None:
+    decision = await ask(DenyApprover())
+    assert decision.end is End.REJECTED
+    assert "--approver tty" in decision.reason
+
+
+@pytest.mark.guarantee("G1")
+@pytest.mark.parametrize("environ", [{}, {"LUMINAGUARD_ALLOW_UNATTENDED": "0"}])
+def test_all_is_refused_without_a_permission(environ: dict[str, str]) -> None:
+    with pytest.raises(ApprovalError) as refused:
+        all_approver(environ, config_entry=False)
+    assert "LUMINAGUARD_ALLOW_UNATTENDED=1" in str(refused.value.hint)
+    with pytest.raises(ApprovalError):
+        AllApprover(allowed_by="because")
+
+
+@pytest.mark.guarantee("G1")
+async def test_all_approves_loudly_and_names_its_permission() -> None:
+    loud: list[str] = []
+    for approver in (
+        all_approver({"LUMINAGUARD_ALLOW_UNATTENDED": "1"}, config_entry=False),
+        all_approver({}, config_entry=True),
+    ):
+        approver.warn = loud.append
+        decision = await ask(approver)
+        await ask(approver)
+        assert (decision.end, decision.approver) == (End.APPROVED, "all")
+        assert approver.allowed_by in decision.proof
+    assert sum("WARNING" in line for line in loud) == 2, "once for each approver"
+    assert sum("approved unseen [medium]: 1 path changes" in line for line in loud) == 4
+
+
+@pytest.mark.guarantee("G4")
+@pytest.mark.parametrize("end", End)
+async def test_the_four_ends_stay_apart(end: End) -> None:
+    assert (await ask(FixedApprover([end]))).end is end
+
+
+@pytest.mark.guarantee("G4")
+@pytest.mark.parametrize(
+    "answer",
+    [RuntimeError("broken"), ApprovalError("no screen"), answering_another_request],
+)
+async def test_a_broken_or_confused_approver_fails(answer: Exception) -> None:
+    decision = await ask(FixedApprover([answer]))
+    assert decision.end is End.FAILED
+    assert decision.request_digest == REQUEST.digest
+
+
+@pytest.mark.guarantee("G4")
+async def test_an_answer_in_another_name_fails() -> None:
+    def impostor(request: ApprovalRequest, card: DiffCard) -> Decision:
+        return Decision(
+            end=End.APPROVED,
+            request_digest=request.digest,
+            approver="tty",
+            reason="",
+            at=datetime.now(UTC),
+        )
+
+    assert (await ask(FixedApprover([impostor]))).end is End.FAILED
+
+
+class Hanging:
+    name = "hanging"
+
+    async def decide(self, request: ApprovalRequest, card: DiffCard) -> Decision:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+@pytest.mark.guarantee("G4")
+async def test_an_approver_that_hangs_lets_the_request_expire() -> None:
+    card = text_card({"a": (None, "b")}, open_for=timedelta(seconds=0.05))
+    assert (await ask(Hanging(), card)).end is End.EXPIRED
+
+
+@pytest.mark.guarantee("G4")
+async def test_a_yes_after_the_expiry_is_no_yes() -> None:
+    card = text_card({"a": (None, "b")})
+    times: Iterator[datetime] = iter(
+        [card.request.requested_at] * 2 + [card.request.expires_at] * 9
+    )
+    queue = ApprovalQueue(approver=FixedApprover([End.APPROVED]), now=lambda: next(times))
+    assert (await queue.ask(card.request, card)).end is End.EXPIRED
+
+
+@pytest.mark.guarantee("G4")
+async def test_a_request_that_expired_while_waiting_its_turn_is_not_shown() -> None:
+    approver = FixedApprover([End.APPROVED])
+    card = text_card({"a": (None, "b")}, open_for=timedelta(seconds=-1))
+    assert (await ask(approver, card)).end is End.EXPIRED
+    assert approver.cards == []
+
+
+@pytest.mark.guarantee("G2")
+async def test_a_card_of_another_request_is_not_shown() -> None:
+    approver = FixedApprover([End.APPROVED])
+    other = replace(REQUEST, nonce="other")
+    assert (await ApprovalQueue(approver=approver).ask(other, CARD)).end is End.FAILED
+    assert approver.cards == []
+
+
+async def test_questions_come_one_at_a_time() -> None:
+    class Counting:
+        name = "counting"
+        now = most = 0
+
+        async def decide(self, request: ApprovalRequest, card: DiffCard) -> Decision:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await anyio.lowlevel.checkpoint()
+            self.now -= 1
+            return await FixedApprover([End.REJECTED]).decide(request, card)
+
+    approver = Counting()
+    queue = ApprovalQueue(approver=approver)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(queue.ask, REQUEST, CARD)
+    assert approver.most == 1
+
+
+async def test_a_script_that_runs_out_fails() -> None:
+    assert (await ask(FixedApprover([]))).end is End.FAILED
+
+
+YES = Decision(
+    end=End.APPROVED,
+    request_digest=REQUEST.digest,
+    approver="tty",
+    reason="",
+    at=REQUEST.requested_at,
+)
+
+
+def check(decision: Decision = YES, **drift: object) -> None:
+    facts: dict[str, object] = {
+        "call_digest": REQUEST.call_digest,
+        "changeset_digest": REQUEST.changeset_digest,
+        "policy_version": REQUEST.policy_version,
+        "now": REQUEST.requested_at,
+    }
+    still_binds(REQUEST, decision, **(facts | drift))  # type: ignore[arg-type]
+
+
+@pytest.mark.guarantee("G2")
+def test_a_yes_binds_while_nothing_moved() -> None:
+    check()
+
+
+@pytest.mark.guarantee("G2")
+@pytest.mark.parametrize(
+    ("fact", "value", "error"),
+    [
+        ("call_digest", "x", ChangesetConflict),
+        ("changeset_digest", "x", ChangesetConflict),
+        ("policy_version", "x", ChangesetConflict),
+        ("now", REQUEST.expires_at, ApprovalError),
+    ],
+)
+def test_a_yes_does_not_bind_what_drifted(
+    fact: str, value: object, error: type[LuminaGuardError]
+) -> None:
+    with pytest.raises(error):
+        check(**{fact: value})
+
+
+@pytest.mark.guarantee("G2")
+@pytest.mark.parametrize(
+    "decision",
+    [
+        *(replace(YES, end=end) for end in End if end is not End.APPROVED),
+        replace(YES, request_digest="x"),
+        replace(YES, at=REQUEST.expires_at + timedelta(seconds=1)),
+        replace(YES, at=REQUEST.requested_at - timedelta(seconds=1)),
+    ],
+)
+def test_what_is_no_yes_to_this_request_does_not_bind(decision: Decision) -> None:
+    with pytest.raises(ApprovalError):
+        check(decision)
