@@ -1,0 +1,86 @@
+"""Figures of machines alone: QEMU's own start, cold boot, restore, the first command."""
+
+import json
+import secrets
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from anyio import to_thread
+
+from luminaguard.bench.samples import Samples
+from luminaguard.domain.execution import Execution
+from luminaguard.vm.backends.qemu.backend import QemuHypervisor
+from luminaguard.vm.backends.qemu.launch import find_qemu
+from luminaguard.vm.hypervisor import Template
+from luminaguard.vm.spec import VmSpec
+
+FLOOR = "qemu -M none, start to greeting"
+COLD_BOOT = "cold boot to first answer"
+RESTORE = "restore to first answer, jailed"
+FIRST_ECHO = "first `sh -c echo` in a clone"
+_GREETING_LIMIT_S = 20.0
+
+
+def qemu_start(samples: Samples) -> None:
+    """Time QEMU's bare start: what no restore can beat."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        fd = theirs.fileno()
+        command = [find_qemu(), "-M", "none", "-nodefaults", "-no-user-config", "-display", "none"]
+        command += ["-chardev", f"socket,id=q,fd={fd}", "-mon", "chardev=q,mode=control"]
+        ours.settimeout(_GREETING_LIMIT_S)
+        started = time.perf_counter()
+        with subprocess.Popen(command, pass_fds=(fd,)) as process:
+            try:
+                greeting = ours.makefile("rb").readline()
+                samples.add(FLOOR, (time.perf_counter() - started) * 1000)
+                json.loads(greeting)
+            finally:
+                process.kill()
+
+
+async def cold_boots(samples: Samples, hypervisor: QemuHypervisor, spec: VmSpec, n: int) -> None:
+    """Time booting from the image."""
+    for _ in range(n):
+        async with await hypervisor.boot(spec) as machine:
+            samples.add(COLD_BOOT, machine.spawn_ms)
+
+
+async def restores(
+    samples: Samples, hypervisor: QemuHypervisor, template: Template, n: int
+) -> None:
+    """Time restores, each beside one bare start of QEMU, and the first command in each clone."""
+    for _ in range(n):
+        await to_thread.run_sync(qemu_start, samples)
+        async with await hypervisor.restore(template) as machine:
+            samples.add(RESTORE, machine.spawn_ms)
+            await machine.reseed(secrets.token_bytes(64), time.time_ns())
+            with samples.timed(FIRST_ECHO):
+                await machine.execute(Execution(argv=("/bin/sh", "-c", "echo hi")))
+
+
+async def measure_machines(
+    samples: Samples, spec: VmSpec, cache_dir: Path, runtime_dir: Path, n: int
+) -> None:
+    """Take all figures of this module; the template is made beforehand, outside of the clock."""
+    hypervisor = QemuHypervisor(cache_dir, runtime_dir)
+    try:
+        template = await hypervisor.template(spec)
+        await cold_boots(samples, hypervisor, spec, max(3, n // 4))
+        await restores(samples, hypervisor, template, n)
+    finally:
+        hypervisor.close()
+
+
+def sample_tree(parent: Path, files: int) -> Path:
+    """Make a tree of source-like files of about 20 kB, 100 in a directory."""
+    root = Path(tempfile.mkdtemp(prefix="tree-", dir=parent))
+    text = "".join(f"line {number} of a source file that looks like one\n" for number in range(420))
+    for number in range(files):
+        directory = root / f"d{number // 100}"
+        directory.mkdir(exist_ok=True)
+        (directory / f"f{number}.py").write_text(f"# {number}\n{text}")
+    return root
