@@ -20,7 +20,7 @@ from luminaguard.audit.records import INTENTS, Entry, JsonObject, Record, Record
 from luminaguard.audit.redact import redacted
 from luminaguard.audit.sessions import SessionLocks
 from luminaguard.audit.store import NONCE, connect, insert, open_intents, tail, transaction, use_up
-from luminaguard.audit.verify import Bad, check_group_in_flight
+from luminaguard.audit.verify import BadRecord, check_group_in_flight
 from luminaguard.domain.calls import JsonValue, canonical_json
 from luminaguard.domain.outcome import AuditRef
 from luminaguard.errors import ApprovalSpent, AuditTampered, AuditWriteFailed
@@ -204,7 +204,7 @@ class AuditLog:
         if end != (head.seq, head.hash):
             try:
                 vouched = check_group_in_flight(self._database, head, self._signer)
-            except Bad as bad:
+            except BadRecord as bad:
                 raise AuditTampered(str(bad), hint=_TAMPERED_HINT) from bad
             if vouched != end or end[0] == head.seq:
                 raise AuditTampered("the audit log was rewritten", hint=_TAMPERED_HINT)

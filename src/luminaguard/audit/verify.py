@@ -52,7 +52,7 @@ class Verification:
         }
 
 
-class Bad(Exception):
+class BadRecord(Exception):
     """A record is not what was written."""
 
     def __init__(self, seq: int | None, problem: str) -> None:
@@ -89,7 +89,7 @@ def verify(
         _check_indexes(database)
         _check_used_approvals(database, walk)
         _check_open_intents(database, walk)
-    except Bad as bad:
+    except BadRecord as bad:
         return Verification(
             ok=False, count=walk.count, first_bad_seq=bad.seq, problem=str(bad), head=head
         )
@@ -109,7 +109,7 @@ def check_group_in_flight(
     """Return number and hash of the last record after `head`, if the key holder wrote them all.
 
     Raises:
-        Bad: somebody else did.
+        BadRecord: somebody else did.
     """
     seq, prev = head.seq, head.hash
     for row in database.execute(f"{_ROWS} WHERE seq > ? ORDER BY seq", (head.seq,)):
@@ -133,7 +133,7 @@ def _walk_chain(
             if record.seq == 1:
                 _check_first(record, verifier)
             rules.check(record)
-        except Bad as bad:
+        except BadRecord as bad:
             raise _earliest(database, verifier, bad) from bad
         walk.count, walk.hash = record.seq, record.hash
         if head and head.seq == record.seq:
@@ -144,19 +144,19 @@ def _walk_chain(
 def _checked(row: Row, seq: int, prev: str) -> Record:
     """Return a row's record if it is the one that follows in the chain."""
     if row[0] != seq:
-        raise Bad(seq, f"record {seq} is missing")
+        raise BadRecord(seq, f"record {seq} is missing")
     try:
         record = record_from(row)
         is_as_written = row_of(record, row[8]) == row
         is_hash_right = hash_of(record) == record.hash
     except (ValueError, TypeError, RecursionError) as error:
-        raise Bad(seq, f"record {seq} cannot be read: {error}") from error
+        raise BadRecord(seq, f"record {seq} cannot be read: {error}") from error
     if not is_hash_right:
-        raise Bad(seq, f"record {seq} does not match its hash")
+        raise BadRecord(seq, f"record {seq} does not match its hash")
     if record.prev != prev:
-        raise Bad(seq, f"record {seq} does not continue the record before it")
+        raise BadRecord(seq, f"record {seq} does not continue the record before it")
     if not is_as_written:
-        raise Bad(seq, f"record {seq} is not stored as it was written")
+        raise BadRecord(seq, f"record {seq} is not stored as it was written")
     return record
 
 
@@ -164,7 +164,7 @@ def _check_first(record: Record, verifier: Verifier) -> None:
     if record.kind != RecordKind.LOG_CREATED or record.body.get("public_key") != (
         verifier.public_key
     ):
-        raise Bad(1, "the log was begun with another key than the one that is here")
+        raise BadRecord(1, "the log was begun with another key than the one that is here")
 
 
 class _Rules:
@@ -182,7 +182,9 @@ class _Rules:
             found.append(str(self._next[1]))
             self._next = next(self._rows, None)
         if tuple(found) != facts_of(record.body).rules:
-            raise Bad(record.seq, f"record {record.seq} cannot be found by its rules any more")
+            raise BadRecord(
+                record.seq, f"record {record.seq} cannot be found by its rules any more"
+            )
 
 
 def _note(walk: _Walk, record: Record) -> None:
@@ -202,15 +204,19 @@ def _check_head(
 ) -> None:
     vouched, _ = _vouched(database, verifier, walk.count + 1)
     if signed is None:
-        raise Bad(vouched + 1, f"the head is missing: nothing vouches for more than {vouched}")
+        raise BadRecord(
+            vouched + 1, f"the head is missing: nothing vouches for more than {vouched}"
+        )
     if not verifier.is_head(signed):
         problem = "the head is not signed by this log's key"
-        raise Bad(vouched + 1, f"{problem}: nothing vouches for more than {vouched}")
+        raise BadRecord(vouched + 1, f"{problem}: nothing vouches for more than {vouched}")
     head = signed.head
     if head.seq > walk.count:
-        raise Bad(walk.count + 1, f"records {walk.count + 1} to {head.seq} are missing")
+        raise BadRecord(walk.count + 1, f"records {walk.count + 1} to {head.seq} are missing")
     if walk.hash_at_head != head.hash:
-        raise Bad(vouched + 1, f"record {vouched + 1} was rewritten: the head has another hash")
+        raise BadRecord(
+            vouched + 1, f"record {vouched + 1} was rewritten: the head has another hash"
+        )
     if walk.count > head.seq:
         _check_tail_signature(database, head, verifier, walk.count)
 
@@ -222,7 +228,7 @@ def _check_tail_signature(
     vouched, _ = _vouched(database, verifier, last + 1)
     if vouched != last:
         first = max(head.seq, vouched) + 1
-        raise Bad(first, f"record {first} was appended by somebody without the key")
+        raise BadRecord(first, f"record {first} was appended by somebody without the key")
 
 
 def _vouched(database: sqlite3.Connection, verifier: Verifier, before: int) -> tuple[int, bool]:
@@ -242,20 +248,20 @@ def _vouched(database: sqlite3.Connection, verifier: Verifier, before: int) -> t
     return 0, saw_false
 
 
-def _earliest(database: sqlite3.Connection, verifier: Verifier, bad: Bad) -> Bad:
+def _earliest(database: sqlite3.Connection, verifier: Verifier, bad: BadRecord) -> BadRecord:
     """Return where the trouble began: a chain can be rewritten for a stretch before it breaks."""
     if bad.seq is None:
         return bad
     vouched, saw_false = _vouched(database, verifier, bad.seq)
     first = vouched + 1
-    return Bad(first, f"record {first} was rewritten") if saw_false else bad
+    return BadRecord(first, f"record {first} was rewritten") if saw_false else bad
 
 
 def _check_used_approvals(database: sqlite3.Connection, walk: _Walk) -> None:
     stored = {str(nonce): int(seq) for nonce, seq in database.execute("SELECT * FROM consumed")}
     odd = [seq for _, seq in set(stored.items()) ^ set(walk.nonces.items())]
     if odd:
-        raise Bad(min(odd), "the list of used approvals does not fit the records")
+        raise BadRecord(min(odd), "the list of used approvals does not fit the records")
 
 
 def _check_open_intents(database: sqlite3.Connection, walk: _Walk) -> None:
@@ -263,7 +269,7 @@ def _check_open_intents(database: sqlite3.Connection, walk: _Walk) -> None:
     stored = {(str(row[0]), str(row[1]), str(row[2])): int(row[3]) for row in rows}
     odd = [seq for _, seq in set(stored.items()) ^ set(walk.intents.items())]
     if odd:
-        raise Bad(min(odd), "the list of open intents does not fit the records")
+        raise BadRecord(min(odd), "the list of open intents does not fit the records")
 
 
 def _check_schema(database: sqlite3.Connection) -> None:
@@ -271,7 +277,7 @@ def _check_schema(database: sqlite3.Connection) -> None:
     try:
         fresh.executescript(SCHEMA)
         if _definitions(fresh) != _definitions(database):
-            raise Bad(None, "the database's tables or triggers were changed")
+            raise BadRecord(None, "the database's tables or triggers were changed")
     finally:
         fresh.close()
 
@@ -280,7 +286,7 @@ def _check_indexes(database: sqlite3.Connection) -> None:
     """Check that the indexes hold every record: queries go by them."""
     found = str(database.execute("PRAGMA integrity_check(1)").fetchone()[0])
     if found != "ok":
-        raise Bad(None, f"the database is damaged: {found}")
+        raise BadRecord(None, f"the database is damaged: {found}")
 
 
 def _definitions(database: sqlite3.Connection) -> set[Row]:
