@@ -48,7 +48,8 @@ def text_change(path: str, before: str | None, after: str | None) -> Change:
 def text_diff(path: str, before: str | None, after: str | None) -> FileDiff:
     """Return the difference of a text file, in one hunk with all of its context."""
     signs = {"  ": LineKind.CONTEXT, "+ ": LineKind.ADDED, "- ": LineKind.REMOVED}
-    compared = difflib.ndiff((before or "").split("\n"), (after or "").split("\n"))
+    old, new = (text.split("\n") if text else [] for text in (before, after))
+    compared = difflib.ndiff(old, new)
     lines = tuple((signs[line[:2]], line[2:]) for line in compared if line[:2] in signs)
     return FileDiff(
         path=path,
