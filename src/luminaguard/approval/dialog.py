@@ -131,10 +131,12 @@ class Dialog:
                 (Style.KEY, f" {key} " if look.color else f"[{key}]"),
                 (Style.PLAIN, f" {word}  "),
             ]
+        until = self.card.request.expires_at.astimezone()
         effect = (
             (BADGES[self.card.risk], badge),
             (Style.PLAIN, "  "),
             *headline_spans(self.card, look),
+            (Style.QUIET, f"  open until {until:%H:%M:%S}"),
         )
         self._settle()
         self._write_rows(Row(effect, edge=(), prose=True), Row(tuple(keys), edge=(), prose=True))
