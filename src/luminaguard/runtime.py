@@ -167,7 +167,8 @@ class Session:
         settings = self._settings
         approver = self._approver()
         root = await to_thread.run_sync(self._root)
-        stack.callback(root.close)
+        tree = SessionTree(root, self._tree_settings())
+        stack.callback(tree.close)
         log = await to_thread.run_sync(AuditLog.open, settings.state_dir)
         stack.callback(log.close)
         await to_thread.run_sync(settle_what_was_left, root, log, settings.state_dir)
@@ -176,7 +177,7 @@ class Session:
         machine = SessionMachine(
             hypervisor=self._hypervisor or self._qemu(stack),
             spec=self._spec,
-            tree=SessionTree(root, self._tree_settings()),
+            tree=tree,
             make_scratch=self._scratch,
         )
         await recorder.session_started(workspace=root.identity, approver=approver.name)

@@ -8,6 +8,7 @@ from typing import Protocol
 from luminaguard.agent.limits import Limits
 from luminaguard.agent.transcript import Transcript
 from luminaguard.agent.wording import SYSTEM_PROMPT, result_text
+from luminaguard.approval.approver import INTERRUPTED
 from luminaguard.domain.calls import ToolCall, ToolSpec
 from luminaguard.domain.outcome import Outcome, OutcomeKind
 from luminaguard.errors import Interrupted
@@ -126,7 +127,9 @@ def _ends_the_run(outcome: Outcome) -> Stop | None:
     """Return why nothing may follow this outcome, or None."""
     if outcome.kind is OutcomeKind.UNKNOWN:
         return Stop.UNKNOWN
-    return Stop.INTERRUPTED if outcome.error_code == Interrupted.code else None
+    reason = outcome.decision.reason if outcome.decision else ""
+    interrupted = outcome.error_code == Interrupted.code or reason == INTERRUPTED
+    return Stop.INTERRUPTED if interrupted else None
 
 
 def _run(stop: Stop, conversation: Sequence[Message], outcomes: Sequence[Outcome]) -> Run:

@@ -10,10 +10,10 @@ import click
 from luminaguard.cli.exits import exit_code
 from luminaguard.cli.interrupts import interrupts
 from luminaguard.cli.options import approver_option, include_option, workspace_option
-from luminaguard.cli.present import print_json, print_text
+from luminaguard.cli.present import print_failure, print_json, print_text
 from luminaguard.config import Settings
 from luminaguard.domain.outcome import Outcome
-from luminaguard.errors import ConfigError
+from luminaguard.errors import ConfigError, LuminaGuardError
 from luminaguard.runtime import Session
 
 
@@ -82,7 +82,12 @@ def exec_(
         env=_from_environment(env_names),
         stdin=sys.stdin.buffer.read() if with_stdin else b"",
     )
-    outcome = anyio.run(_one_command, session, command)
+    try:
+        outcome = anyio.run(_one_command, session, command)
+    except LuminaGuardError as error:
+        if as_json:
+            print_failure(error)
+        raise
     (print_json if as_json else print_text)(outcome)
     sys.exit(exit_code(outcome))
 

@@ -1,6 +1,7 @@
 """The `luminaguard` command: finds the sub-command, loads settings, maps errors to exit codes."""
 
 import importlib
+import os
 import sys
 
 import click
@@ -61,6 +62,12 @@ def main() -> None:
         sys.exit(exit_.exit_code)
     except LuminaGuardError as error:
         complain(error)
+        sys.exit(FAILED)
+    except Exception as defect:
+        click.echo(f"luminaguard: defect: {type(defect).__name__}: {defect}", err=True)
+        if os.environ.get("LUMINAGUARD_DEBUG"):
+            raise
+        click.echo("  hint: set LUMINAGUARD_DEBUG=1 to see where, and report it", err=True)
         sys.exit(FAILED)
 
 

@@ -4,10 +4,11 @@ import json
 import sys
 
 from luminaguard.approval.summary import summary_line
-from luminaguard.cli.exits import exit_code
+from luminaguard.cli.exits import FAILED, exit_code
 from luminaguard.domain.calls import JsonValue
 from luminaguard.domain.outcome import Outcome, OutcomeKind, vm_json
 from luminaguard.domain.visible import sanitize_output, visible
+from luminaguard.errors import LuminaGuardError
 
 
 def outcome_json(outcome: Outcome) -> dict[str, JsonValue]:
@@ -41,6 +42,23 @@ def outcome_json(outcome: Outcome) -> dict[str, JsonValue]:
 def print_json(outcome: Outcome) -> None:
     """Print the one object, and nothing else, on standard output."""
     sys.stdout.write(json.dumps(outcome_json(outcome), ensure_ascii=True) + "\n")
+    sys.stdout.flush()
+
+
+def print_failure(error: LuminaGuardError) -> None:
+    """Print the one object for a call that never came to be: the same keys, all empty."""
+    empty = dict.fromkeys(("verdict", "decision", "changeset", "vm", "audit"))
+    failure = {"code": error.code, "message": str(error), "hint": error.hint}
+    document = {
+        "outcome": OutcomeKind.FAILED.value,
+        "exit_code": FAILED,
+        "stdout": "",
+        "stderr": "",
+        **empty,
+        "timings": {},
+        "error": failure,
+    }
+    sys.stdout.write(json.dumps(document) + "\n")
     sys.stdout.flush()
 
 

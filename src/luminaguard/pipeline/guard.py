@@ -101,7 +101,7 @@ class Guard:
                 await self.machine.destroy()
                 return timed_out(call, verdict, rehearsal, execution.timeout_s, self.now())
             if needs_no_approval(verdict, rehearsal, no_effect_rule=self.no_effect_rule):
-                return executed(call, verdict, await self.machine.keep(rehearsal))
+                return executed(call, verdict, rehearsal)
             request, decision = await self.asking.ask(call, verdict, rehearsal)
             if decision.end is not End.APPROVED:
                 await self.machine.destroy()
@@ -132,7 +132,7 @@ class Guard:
             now=self.now(),
         )
         if rehearsal.changeset.is_empty:
-            return executed(call, verdict, await self.machine.keep(rehearsal), decision)
+            return executed(call, verdict, rehearsal, decision)
         await self.recorder.committing(call, rehearsal)
         settled = await self.machine.commit(rehearsal)
         try:

@@ -74,10 +74,6 @@ class SessionMachine:
         """Return what a card shows beyond the changeset itself."""
         return await to_thread.run_sync(self.tree.material, rehearsal.changeset)
 
-    async def keep(self, rehearsal: Rehearsal) -> Rehearsal:
-        """Go on with this machine: the call had no effect that is not settled."""
-        return replace(rehearsal, timings_ms=dict(self._timings))
-
     async def commit(self, rehearsal: Rehearsal) -> Rehearsal:
         """Bring the measured changeset to the host; the machine is settled and goes on.
 

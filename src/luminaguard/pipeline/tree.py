@@ -3,7 +3,6 @@
 Everything here blocks; the machine calls it in worker threads.
 """
 
-import secrets
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from luminaguard.workspace.lock import CommitStore
 from luminaguard.workspace.root import WorkspaceRoot
 from luminaguard.workspace.scan import ScanLimits, scan
 from luminaguard.workspace.spool import Spool
+from luminaguard.workspace.spoolroom import SpoolRoom
 from luminaguard.workspace.textdiff import file_diffs
 from luminaguard.workspace.upper import HarvestLimits
 
@@ -61,6 +61,7 @@ class SessionTree:
         self._root = root
         self._settings = settings
         self._store = CommitStore(settings.state_dir, root.dev, root.ino)
+        self._room = SpoolRoom(settings.state_dir / "spool")
         self._clean = CleanFiles(settings.state_dir / "clean-files")
         self._rules = IgnoreRules()
         self._image: WorkspaceImage | None = None
@@ -107,8 +108,7 @@ class SessionTree:
         """Take in what a guest reports; its bytes go into a new spool."""
         with _disk():
             self._drop_spool()
-            directory = self._settings.state_dir / "spool" / secrets.token_hex(8)
-            self._spool = Spool(directory, quota_bytes=self._settings.max_changeset_bytes)
+            self._spool = self._room.spool(quota_bytes=self._settings.max_changeset_bytes)
             yield Measurement(
                 root=self._root,
                 base=self._held(self._base),
@@ -152,6 +152,7 @@ class SessionTree:
     def close(self) -> None:
         """Let go of the workspace."""
         self.forget()
+        self._room.close()
         self._root.close()
 
     def _held(self, thing: _T | None) -> _T:
