@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import anyio
 import pytest
 
 from luminaguard.errors import HypervisorUnavailable
@@ -16,7 +17,7 @@ from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.backends.qemu.launch import find_qemu
 from luminaguard.vm.disks import scratch_disk
-from luminaguard.vm.hypervisor import MicroVM
+from luminaguard.vm.hypervisor import MicroVM, Template
 from luminaguard.vm.spec import VmSpec
 
 
@@ -46,6 +47,12 @@ def qemu(guest_image: GuestImage, vm_directories: tuple[Path, Path]) -> Generato
     hypervisor.close()
 
 
+@pytest.fixture(scope="session")
+def qemu_template(qemu: QemuHypervisor, vm_spec: VmSpec) -> Template:
+    """The template of this test run."""
+    return anyio.run(qemu.template, vm_spec)
+
+
 def imaged(tree: Path, target: Path, filesystem: str) -> int:
     """Return a read-only descriptor of a file system image of `tree`, owned by the guest's user."""
     if filesystem == "erofs":
@@ -66,7 +73,10 @@ Machines = Callable[..., AbstractAsyncContextManager[MicroVM]]
 
 @pytest.fixture
 def machines(
-    qemu: QemuHypervisor, vm_spec: VmSpec, vm_directories: tuple[Path, Path], tmp_path: Path
+    qemu: QemuHypervisor,
+    qemu_template: Template,
+    vm_directories: tuple[Path, Path],
+    tmp_path: Path,
 ) -> Machines:
     """Give reseeded clones with a tree of the host attached, not mounted yet."""
     cache, _ = vm_directories
@@ -78,7 +88,7 @@ def machines(
         image = imaged(tree, tmp_path / f"{secrets.token_hex(8)}.img", filesystem)
         scratch = scratch_disk(cache, scratch_mib * 1024 * 1024)
         try:
-            async with await qemu.restore(await qemu.template(vm_spec)) as clone:
+            async with await qemu.restore(qemu_template) as clone:
                 await clone.attach(workspace_fd=image, scratch_fd=scratch)
                 await clone.reseed(secrets.token_bytes(64), time.time_ns())
                 yield clone

@@ -4,7 +4,7 @@ import os
 import platform
 import subprocess
 import time
-from contextlib import suppress
+import weakref
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -77,14 +77,12 @@ class QemuHypervisor:
         self._loaded: dict[str, _Loaded] = {}
         self._loading = anyio.Lock()
         self._probe: Probe | None = None
+        weakref.finalize(self, _let_go, self._loaded)
 
     def close(self) -> None:
-        """Let go of the templates' memory. Running clones keep theirs."""
-        for loaded in self._loaded.values():
-            for fd in (loaded.memory, loaded.state):
-                with suppress(OSError):
-                    os.close(fd)
-        self._loaded.clear()
+        """Let go of the templates' memory, and of the watch over machines: end those first."""
+        self._launcher.close()
+        _let_go(self._loaded)
 
     async def probe(self) -> Probe:
         """Find the best accelerator by booting on it; remembered until the host changes.
@@ -217,6 +215,13 @@ class QemuHypervisor:
 
         version = await run_sync(_qemu_version, binary)
         return await find_accelerator(attempt, version=version)
+
+
+def _let_go(templates: dict[str, _Loaded]) -> None:
+    for loaded in templates.values():
+        os.close(loaded.memory)
+        os.close(loaded.state)
+    templates.clear()
 
 
 def _shape_of(spec: VmSpec, accelerator: Accelerator) -> Shape:

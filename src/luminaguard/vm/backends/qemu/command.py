@@ -67,6 +67,8 @@ class Wiring:
     initrd: int | None = None
     console: int | None = None
     """Memory file that takes the guest's console; only to look into a boot that fails."""
+    mark: str = "luminaguard"
+    """Name of the process's owner, shown in its command line."""
 
     def all(self) -> tuple[int, ...]:
         """Every descriptor, to be inherited."""
@@ -115,7 +117,7 @@ def _machine(shape: Shape, wiring: Wiring, *, shared: str) -> list[str]:
     )
     return [
         shape.binary,
-        *("-name", "luminaguard"),
+        *("-name", wiring.mark),
         *("-nodefaults", "-no-user-config", "-no-reboot"),
         *("-display", "none"),
         *("-sandbox", _SECCOMP),

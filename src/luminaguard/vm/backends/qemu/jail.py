@@ -50,6 +50,8 @@ class Confinement:
     """Uid of its own; None keeps the caller's user."""
     device: str | None = None
     """Host device to let in, such as /dev/kvm."""
+    mark: str = "luminaguard"
+    """Name of the process's owner, shown in the command line of each process."""
     namespaces: bool = True
     """False only where the user's configuration named the namespaces as dispensable."""
 
@@ -74,7 +76,10 @@ def confined(
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command line and environment that run `command` inside the jail.
 
-    `report_fd`: where the process id of the confined process will be written, as JSON.
+    `report_fd`: where the id of the pid namespace's first process will be written, as JSON. That
+    is the program itself, unless it gets a uid of its own: a parent without capabilities may not
+    signal another user's process, not even by its death, so bubblewrap's own first process then
+    stays between them, and takes the namespace along when it dies.
     """
     drop = _drop_rights(confinement)
     limits = [tool("prlimit"), *confinement.limits.options(), "--"]
@@ -88,9 +93,10 @@ def _namespaces(confinement: Confinement, report_fd: int) -> list[str]:
     options = [
         tool("bwrap"),
         *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup"),
-        *("--die-with-parent", "--as-pid-1", "--new-session"),
+        *("--die-with-parent", "--new-session"),
         *("--info-fd", str(report_fd)),
         *("--hostname", "luminaguard", "--clearenv"),
+        *("--setenv", "OWNER", confinement.mark),
         *("--ro-bind", str(confinement.root.path), "/"),
         *("--proc", "/proc"),
         *("--dev-bind", "/dev/null", "/dev/null"),
@@ -99,7 +105,7 @@ def _namespaces(confinement: Confinement, report_fd: int) -> list[str]:
     if confinement.device is not None:
         options += ["--dev-bind", confinement.device, confinement.device]
     if confinement.uid is None:
-        options += ["--unshare-user", "--disable-userns"]
+        options += ["--as-pid-1", "--unshare-user", "--disable-userns"]
         options += ["--uid", str(_INNER_UID), "--gid", str(_INNER_UID)]
         return [*options, "--cap-drop", "ALL"]
     for right in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):  # given up again by setpriv
@@ -108,15 +114,12 @@ def _namespaces(confinement: Confinement, report_fd: int) -> list[str]:
 
 
 def _drop_rights(confinement: Confinement) -> list[str]:
-    """Return the command prefix that gives up every right that is left.
-
-    A change of uid clears the parent-death signal, so it is set again afterwards.
-    Source: PR_SET_PDEATHSIG(2const).
-    """
+    """Return the command prefix that gives up every right that is left."""
     if confinement.uid is None and confinement.namespaces:
         return []
     words = [tool("setpriv"), "--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"]
-    words += ["--pdeathsig", "KILL"]
+    if not confinement.namespaces:
+        words += ["--pdeathsig", "KILL"]
     if confinement.uid is not None:
         groups = _device_group(confinement.device)
         words += ["--bounding-set=-all"]

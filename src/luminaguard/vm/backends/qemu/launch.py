@@ -20,6 +20,7 @@ from luminaguard.vm.backends.qemu.process import VmmProcess
 from luminaguard.vm.backends.qemu.qmp import Qmp
 from luminaguard.vm.backends.qemu.readback import read_jail, require_minimum
 from luminaguard.vm.backends.qemu.uids import can_switch_users, lease_uid
+from luminaguard.vm.backends.qemu.undertaker import Undertaker
 from luminaguard.vm.backends.qemu.userns import namespaces_refused
 from luminaguard.vm.channel import Channel
 from luminaguard.vm.directories import cache_lock, make_private
@@ -46,9 +47,10 @@ class Files:
     state: int | None = None
     """Saved device state, for a clone, whose memory is then a template's."""
 
-    def wiring(self, control: int, agent: int) -> Wiring:
+    def wiring(self, control: int, agent: int, mark: str) -> Wiring:
         """Return the descriptors as the command line wants them."""
         return Wiring(
+            mark=mark,
             control=control,
             agent=agent,
             memory=self.memory,
@@ -84,6 +86,11 @@ class Launcher:
         self._runtime_dir = runtime_dir
         self._allow_missing = allow_missing
         self._root: JailRoot | None = None
+        self._undertaker = Undertaker()
+
+    def close(self) -> None:
+        """Let go of what watches over the machines; all of them have been ended."""
+        self._undertaker.close()
 
     async def launch(self, shape: Shape, files: Files, build: CommandBuilder) -> Launched:
         """Start QEMU in its jail and check that jail.
@@ -107,15 +114,17 @@ class Launcher:
         control, control_end = socket.socketpair()
         agent, agent_end = socket.socketpair()
         client = GuestClient(Channel(agent))
-        wiring = files.wiring(control_end.fileno(), agent_end.fileno())
+        wiring = files.wiring(control_end.fileno(), agent_end.fileno(), self._undertaker.mark)
         inherited = [*wiring.all(), *((files.state,) if files.state is not None else ())]
         confinement = Confinement(
             root=root,
             limits=_limits(shape),
             uid=lease.uid if lease else None,
             device=shape.accelerator.device,
+            mark=self._undertaker.mark,
             namespaces=namespaces,
         )
+        self._undertaker.start()
         try:
             process = await VmmProcess.start(
                 build(shape, wiring), confinement, [*inherited, *([lease.fd] if lease else [])]
@@ -149,6 +158,7 @@ class Launcher:
             except GuestLost as lost:
                 words = await process.last_words()
                 raise GuestLost(f"QEMU did not start: {words}", words=words) from lost
+            process.find_program()
             jail = read_jail(
                 process.pid,
                 sealed_memory=None if files.state is None else files.memory,

@@ -2,7 +2,7 @@
 
 The start leaves nothing with a name: sockets are pairs, files are inherited. If this process dies,
 the kernel kills the confinement's monitor and QEMU with it (parent-death signal of the thread that
-started them, which is the event loop's own).
+started them, which is the event loop's own); `undertaker.py` covers the first milliseconds.
 """
 
 import json
@@ -35,7 +35,9 @@ class VmmProcess:
         self._ended = False
         self._monitor_handle = process_handle(monitor.pid)
         self._handle: int | None = None
+        self._first = monitor.pid
         self.pid = monitor.pid
+        """QEMU's own; known for certain once `find_program` was called."""
 
     @classmethod
     async def start(
@@ -57,7 +59,8 @@ class VmmProcess:
         finally:
             os.close(report_end)
         try:
-            with anyio.fail_after(_START_LIMIT_S):
+            # Not to be cancelled half way: what is not known yet cannot be ended for certain.
+            with anyio.fail_after(_START_LIMIT_S, shield=True):
                 await process.identify(report, reported=confinement.namespaces)
         except BaseException as problem:
             with anyio.CancelScope(shield=True):
@@ -87,6 +90,7 @@ class VmmProcess:
                 stderr=messages_end,
                 env=environment,
                 cwd="/",
+                start_new_session=True,  # a Ctrl-C on the terminal is for LuminaGuard to act on
                 pass_fds=(*inherited, report_end),
             )
         except OSError:
@@ -109,13 +113,26 @@ class VmmProcess:
                 if len(text) > _REPORT_BYTES:
                     raise GuestLost("the confinement's report is too long")
             try:
-                self.pid = cast("dict[str, int]", json.loads(text))["child-pid"]
+                self._first = self.pid = cast("dict[str, int]", json.loads(text))["child-pid"]
             except (ValueError, KeyError) as problem:
                 raise await self._never_started() from problem
         try:
-            self._handle = process_handle(self.pid)
+            self._handle = process_handle(self._first)
         except ProcessLookupError as problem:
             raise await self._never_started() from problem
+
+    def find_program(self) -> None:
+        """Learn QEMU's own process id, once it is running.
+
+        Raises:
+            GuestLost: it is gone.
+        """
+        if os.path.basename(_program_of(self._first)) != "bwrap":
+            return
+        children = [pid for pid in _processes() if _parent_of(pid) == self._first]
+        if len(children) != 1:
+            raise GuestLost("QEMU is gone")
+        self.pid = children[0]
 
     async def _never_started(self) -> GuestLost:
         words = await self.last_words()
@@ -168,6 +185,27 @@ class VmmProcess:
         for fd in (self._messages, self._monitor_handle, self._handle):
             if fd is not None:
                 os.close(fd)
+
+
+def _processes() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def _parent_of(pid: int) -> int | None:
+    """Return the parent's process id. Source: proc_pid_stat(5), field 4."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as source:
+            return int(source.read().rpartition(")")[2].split()[1])
+    except (OSError, IndexError, ValueError):  # it ended meanwhile
+        return None
+
+
+def _program_of(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as source:
+            return source.read().partition("\0")[0]
+    except OSError as problem:
+        raise GuestLost("QEMU is gone") from problem
 
 
 async def _read(pipe: int) -> bytes:
