@@ -114,6 +114,8 @@ ATTACKS: dict[str, Sequence[UpperRecord]] = {
     "parent components": file(b"../outside"),
     "parent components below a directory": [directory(b"src"), *file(b"src/../../outside")],
     "a dot component": [directory(b"src"), *file(b"src/./main.py")],
+    "a way up, properly announced": [directory(b".."), *file(b"../outside")],
+    "the root under another name": [directory(b"."), *file(b"./x")],
     "an empty component": [directory(b"src"), *file(b"src//main.py")],
     "a trailing slash": file(b"src/"),
     "no name": file(b""),

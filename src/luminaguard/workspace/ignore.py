@@ -6,10 +6,13 @@ decides nothing. Git's order holds: the nearest `.gitignore` wins over those abo
 Source: gitignore(5).
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from pathspec import GitIgnoreSpec
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from luminaguard.workspace.gitindex import folders_of
 
@@ -30,6 +33,9 @@ _HOST_BINARIES = frozenset({".venv", ".tox", ".nox", ".direnv"})
 VENV_MARKER = "pyvenv.cfg"
 """A directory that holds this file is a virtual environment. Source: PEP 405."""
 
+_BELOW = "ps_d"
+"""pathspec's name for that group."""
+
 
 def holds_host_binaries(name: str) -> bool:
     """Tell whether a directory of this name holds programs that run on the host only."""
@@ -39,6 +45,27 @@ def holds_host_binaries(name: str) -> bool:
 def is_reserved(name: str) -> bool:
     """Tell whether a name belongs to LuminaGuard: neither sent into a guest nor taken back."""
     return name.casefold().startswith(".luminaguard")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One line of an ignore file; `pathspec` translates it, the matching is git's.
+
+    Git asks about a path itself and never about what lies above it, since it does not go into an
+    ignored directory: so `!/a` says nothing about `a/x`.
+    """
+
+    regex: re.Pattern[str]
+    ignores: bool
+    """False for a negated rule."""
+    only_directories: bool
+
+    def matches(self, path: str, *, is_directory: bool) -> bool:
+        if self.only_directories and not is_directory:
+            return False
+        # Where pathspec's expression also accepts what lies below, its group marks the slash.
+        accepts = self.regex.fullmatch if _BELOW in self.regex.groupindex else self.regex.match
+        return accepts(f"{path}/" if self.only_directories else path) is not None
 
 
 class RuleFile:
@@ -54,17 +81,19 @@ class RuleFile:
         """
         self._cut = len(directory) + 1 if directory else 0
         self._above = f"{above}/" if above else ""
-        kept = [line for line in lines if line.strip() and not line.startswith("#")]
-        self._spec = GitIgnoreSpec.from_lines(kept, backend="simple")
+        self._rules: list[_Rule] = []
         self._names: set[str] = set()
         endings: list[str] = []
-        others: list[str] = []
-        for line in kept:
-            self._sort(line, endings, others)
+        self._others: list[_Rule] = []
+        for line in lines:
+            rule = _compiled(line)
+            if rule is not None:
+                self._rules.append(rule)
+                self._sort(line, rule, endings)
+        self._rules.reverse()
         self._endings = tuple(endings)
-        self._others = GitIgnoreSpec.from_lines(others, backend="simple") if others else None
 
-    def _sort(self, line: str, endings: list[str], others: list[str]) -> None:
+    def _sort(self, line: str, rule: _Rule, endings: list[str]) -> None:
         """Put a rule where it can be ruled out fast: most are a plain name or `*.ending`.
 
         Only ruled out: what may match goes through the full rules, with their order and negations.
@@ -72,23 +101,43 @@ class RuleFile:
         plain = line.rstrip().removeprefix("!").removesuffix("/")
         tail = plain.removeprefix("*")
         if "\\" in plain or "/" in plain or line != line.strip():
-            others.append(line.removeprefix("!"))
+            self._others.append(rule)
         elif not _has_glob(plain):
             self._names.add(plain)
         elif plain.startswith("*") and tail and not _has_glob(tail):
             endings.append(tail)
         else:
-            others.append(line.removeprefix("!"))
+            self._others.append(rule)
 
     def judge(self, path: str, name: str, *, is_directory: bool) -> bool | None:
         """Return True (ignored), False (kept by a negated rule) or None (no rule matches)."""
         may_match = name in self._names or name.endswith(self._endings)
-        if not may_match and self._others is None:
+        if not may_match and not self._others:
             return None
-        seen = self._above + path[self._cut :] + ("/" if is_directory else "")
-        if not may_match and self._others and self._others.check_file(seen).include is None:
+        seen = self._above + path[self._cut :]
+        if not may_match and not _any(self._others, seen, is_directory=is_directory):
             return None
-        return self._spec.check_file(seen).include
+        for rule in self._rules:
+            if rule.matches(seen, is_directory=is_directory):
+                return rule.ignores
+        return None
+
+
+def _compiled(line: str) -> _Rule | None:
+    if not line.strip() or line.startswith("#"):
+        return None
+    try:
+        pattern = GitIgnoreSpecPattern(line)
+    except ValueError:
+        return None  # not a pattern to git either, which then matches nothing
+    regex = cast("re.Pattern[str] | None", pattern.regex)  # pyright: ignore[reportUnknownMemberType] - its stub leaves the string type open
+    if pattern.include is None or regex is None:
+        return None
+    return _Rule(regex, pattern.include, line.rstrip().endswith("/"))
+
+
+def _any(rules: list[_Rule], path: str, *, is_directory: bool) -> bool:
+    return any(rule.matches(path, is_directory=is_directory) for rule in rules)
 
 
 @dataclass(slots=True, kw_only=True)
