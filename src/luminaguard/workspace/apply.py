@@ -36,6 +36,8 @@ class Steps:
         self._staged = staged
         self.came_out: dict[str, Identity] = {}
         """Slot → identity of what came out of the tree into it."""
+        self._is_done = False
+        """Whether the step at hand changed its path, and did not put it back."""
 
     def do(self, step: Step) -> None:
         """Do one step, or leave its path as it is.
@@ -44,6 +46,7 @@ class Steps:
             ChangesetConflict: the path is not what it was.
             OSError: it could not be done, or not be checked; the path may be either way.
         """
+        self._is_done = False
         try:
             with self._tree.directory(step.parent) as parent_fd:
                 self._same_parent(step, parent_fd)
@@ -57,7 +60,7 @@ class Steps:
                     case Action.CHMOD:
                         self._chmod(step, parent_fd)
         except OSError as error:
-            if error.errno in MOVED:
+            if error.errno in MOVED and not self._is_done:
                 raise conflict({step.path: error.strerror or "it was changed"}) from error
             raise
 
@@ -86,21 +89,27 @@ class Steps:
     def _place(self, step: Step, parent_fd: int) -> None:
         self._untampered(step)
         self._ops.move(self._stage.fd, step.slot, parent_fd, step.name)
+        self._is_done = True
         if not self._leads_to(step, parent_fd):
             self._ops.move(parent_fd, step.name, self._stage.fd, step.slot)
+            self._is_done = False
             raise conflict({step.path: "its directory was moved"})
 
     def _replace(self, step: Step, parent_fd: int) -> None:
         self._untampered(step)
         self._ops.exchange(self._stage.fd, step.slot, parent_fd, step.name)
+        self._is_done = True
         if why := self._wrong(step, parent_fd):
             self._ops.exchange(self._stage.fd, step.slot, parent_fd, step.name)
+            self._is_done = False
             raise conflict({step.path: why})
 
     def _remove(self, step: Step, parent_fd: int) -> None:
         self._ops.move(parent_fd, step.name, self._stage.fd, step.slot)
+        self._is_done = True
         if why := self._wrong(step, parent_fd):
             self._ops.move(self._stage.fd, step.slot, parent_fd, step.name)
+            self._is_done = False
             raise conflict({step.path: why})
 
     def _wrong(self, step: Step, parent_fd: int) -> str:
@@ -132,6 +141,7 @@ class Steps:
             if not is_here or not is_as(step.before, found):
                 raise conflict({step.path: "it was changed"})
             special = S_IMODE(status.st_mode) & SPECIAL_BITS
+            self._is_done = True
             set_mode(self._ops, parent_fd, step, fd, step.after.mode | special)
             now = look(self._ops, parent_fd, step.name)
             is_right = now is not None and now.status.st_ino == status.st_ino
@@ -139,6 +149,7 @@ class Steps:
                 return
             if S_IMODE(self._ops.fstat(fd).st_mode) & 0o777 == step.after.mode:
                 set_mode(self._ops, parent_fd, step, fd, step.before.mode | special)
+                self._is_done = False
             raise conflict({step.path: "it was changed"})
 
     def _is_empty(self, step: Step) -> bool:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from luminaguard.domain.changeset import Changeset, EntryType
-from luminaguard.errors import RecoveryNeeded
+from luminaguard.errors import RecoveryNeeded, WorkspaceError
 from luminaguard.workspace import journal as journals
 from luminaguard.workspace.apply import Steps
 from luminaguard.workspace.fileops import FileOps, real_ops
@@ -102,6 +102,7 @@ class _Commit:
         self._plan = intent
         self._checked = checked
         self._staged: dict[str, Identity] = {}
+        self._begun: list[Step] = []
 
     def run(self, spool: Spool) -> Committed:
         """Go all the way, or come back all the way."""
@@ -165,17 +166,25 @@ class _Commit:
         late = tuple(step for step in self._plan.steps if step.is_last)
         for step in self._plan.steps:
             if not step.is_last:
-                steps.do(step)
+                self._do(steps, step)
         sync(self._tree, stage, self._plan.steps)
         for step in late:
-            steps.do(step)
+            self._do(steps, step)
         moved = [step.path for step in self._plan.steps if not steps.still(step)]
         if moved:
             raise conflict(dict.fromkeys(moved, "a program was writing to it"))
 
+    def _do(self, steps: Steps, step: Step) -> None:
+        self._begun.append(step)
+        try:
+            steps.do(step)
+        except WorkspaceError:
+            self._begun.pop()  # its path was left, or put back, as it is
+            raise
+
     def _take_back(self, stage: Stage, journal: Journal, cause: BaseException) -> None:
         try:
-            unknown = Undo(self._tree, stage, is_live=True).all(self._plan.steps)
+            unknown = Undo(self._tree, stage, is_live=True).all(tuple(self._begun))
             if unknown:
                 raise RecoveryNeeded(
                     "the commit failed, and these paths were changed by others while it ran:"

@@ -11,6 +11,7 @@ and the workspace stays closed to commits until a human has seen the report.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -20,10 +21,10 @@ from luminaguard.domain.calls import JsonValue
 from luminaguard.domain.changeset import EntryType
 from luminaguard.workspace import journal as journals
 from luminaguard.workspace.fileops import FileOps, real_ops
-from luminaguard.workspace.inspect import Found, is_as
+from luminaguard.workspace.inspect import Found, is_as, look, opened
 from luminaguard.workspace.journal import Journal, Journaled, Mark, Plan
 from luminaguard.workspace.lock import CommitStore
-from luminaguard.workspace.plan import Step
+from luminaguard.workspace.plan import Action, Step
 from luminaguard.workspace.preserve import preserve
 from luminaguard.workspace.stage import Stage
 from luminaguard.workspace.tree import Root, Tree, explained
@@ -208,9 +209,37 @@ class _Recovery:
 
     def _clear(self, stage: Stage | None) -> str:
         """Delete what is proved to be a copy of something known; return what is left, if any."""
+        if stage is not None:
+            self._gather(stage)
         if stage is None or stage.clear(self._plan.steps, may_go=lambda s: self._may_go(stage, s)):
             return ""
         return str(self._tree.root.path / self._plan.stage)
+
+    def _gather(self, stage: Stage) -> None:
+        """Bring new entries back to their slots that lie in a new directory which itself does.
+
+        A power loss may keep the rename of an entry into a directory, and lose the earlier one of
+        that directory into the tree.
+        """
+        by_path = {
+            s.path: s for s in self._plan.steps if s.action in {Action.PLACE, Action.REPLACE}
+        }
+        ops = self._tree.ops
+        present = set(ops.names(stage.fd))
+        for step in self._plan.steps:
+            is_directory = step.after is not None and step.after.type is EntryType.DIRECTORY
+            if not is_directory or step.slot not in present:
+                continue
+            with suppress(NotADirectoryError), opened(ops, ops.open_dir(stage.fd, step.slot)) as fd:
+                for name in ops.names(fd):
+                    inner = by_path.get(f"{step.path}/{name}")
+                    if (
+                        inner
+                        and inner.slot not in present
+                        and is_as(inner.after, look(ops, fd, name))
+                    ):
+                        ops.move(fd, name, stage.fd, inner.slot)
+                        present.add(inner.slot)
 
     def _may_go(self, stage: Stage, step: Step) -> bool:
         if self._found.mark is None or step.slot in self._copied:

@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
@@ -26,6 +27,10 @@ from luminaguard.workspace.verify import Checked
 
 _BATCH = 64
 """Slots held open at a time: their writing overlaps, and one journal commit serves many."""
+
+_UNSETTLED_S = 300.0
+"""A change older than this was written out by the kernel long ago (it does so after 30 s unless
+told otherwise). Source: vm.dirty_expire_centisecs in the kernel's sysctl documentation."""
 
 
 class Stage:
@@ -126,10 +131,28 @@ def fill(
                     ops.fsync(fd)
         for step in batch:
             staged[step.slot] = Identity.of(ops.stat(stage.fd, step.slot))
+    for step in plan.steps:
+        _settle(tree, step, checked)
     ops.fsync(stage.fd)
     with tree.directory("") as root_fd:
         ops.fsync(root_fd)
     return staged
+
+
+def _settle(tree: Tree, step: Step, checked: Checked) -> None:
+    """Make old content durable that its writer may have left to the kernel until now.
+
+    After a power loss it could not be put back otherwise: it would be empty, or lost.
+    """
+    origin = checked.origins.get(step.path)
+    if origin is None or not stat.S_ISREG(origin.st_mode):
+        return
+    if step.action is not Action.CHMOD and origin.st_ctime > time.time() - _UNSETTLED_S:
+        with (
+            tree.directory(step.parent) as parent_fd,
+            opened(tree.ops, tree.ops.open_read(parent_fd, step.name)) as fd,
+        ):
+            tree.ops.fsync(fd)
 
 
 @contextmanager

@@ -75,9 +75,10 @@ class Undo:
 
     def _rename_back(self, step: Step, found: Found | None) -> str:
         in_slot = self._stage.look(step) if self._stage else None
+        if self._is_live and _is_never_done(step, in_slot):
+            return ""
         if not is_as(step.after, found):
-            is_untouched = self._is_live and step.after is not None and is_as(step.after, in_slot)
-            return "" if is_untouched else _CHANGED
+            return _CHANGED
         if self._stage is None:
             return _LOST
         with self._tree.directory(step.parent) as parent_fd:
@@ -143,6 +144,11 @@ class Undo:
         if not self._is_live or step.before is None:
             return False
         return found is None or stat.S_IMODE(found.status.st_mode) & 0o777 == step.before.mode
+
+
+def _is_never_done(step: Step, in_slot: Found | None) -> bool:
+    """Whether a slot is still as it was staged; enough for the process that staged it."""
+    return in_slot is None if step.action is Action.REMOVE else is_as(step.after, in_slot)
 
 
 def sync(tree: Tree, stage: Stage | None, steps: tuple[Step, ...]) -> None:
