@@ -17,16 +17,23 @@ FIRST_PREV = "0" * 64
 """What stands in the first record for the hash of one before it."""
 
 
-def record_bytes(record: Record) -> bytes:
-    """Return the byte form that a record's hash is taken over."""
+def record_bytes(record: Record, body: bytes | None = None) -> bytes:
+    """Return the byte form that a record's hash is taken over.
+
+    `body` are the body's bytes as they were stored, which saves writing them again: a body that is
+    stored in any other than its canonical form then has another hash.
+    """
     fields = record.as_json()
-    del fields["hash"]
-    return canonical_json({**fields, "v": FORMAT})
+    del fields["hash"], fields["body"]
+    rest = canonical_json({**fields, "v": FORMAT})
+    return (
+        b'{"body":' + (body or canonical_json(record.body)) + b"," + rest[1:]
+    )  # "body" sorts first
 
 
-def hash_of(record: Record) -> str:
-    """Return what the record's hash must be, hexadecimal."""
-    return sha256(record_bytes(record)).hexdigest()
+def hash_of(record: Record, body: bytes | None = None) -> str:
+    """Return what the record's hash must be, hexadecimal; `body` as in `record_bytes`."""
+    return sha256(record_bytes(record, body)).hexdigest()
 
 
 def link(entry: Entry, *, seq: int, time: str, prev: str) -> Record:

@@ -10,7 +10,11 @@ from luminaguard.audit.place import time_text
 from luminaguard.audit.records import Record
 from luminaguard.audit.store import COLUMNS, record_from
 
-_SELECT = f"SELECT {COLUMNS} FROM record"  # noqa: S608 - a constant
+_SELECT = f"SELECT {COLUMNS} FROM record AS main"  # noqa: S608 - a constant
+_SELECT_BY_RULE = f"SELECT {COLUMNS} FROM record_rule JOIN record AS main USING (seq)"  # noqa: S608
+
+_BY_SELECTIVITY = ("call_id", "session_id", "decision", "rule", "tool", "kind", "risk", "lane")
+"""Filters on columns, the one first that usually matches fewest records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +45,8 @@ def find(database: sqlite3.Connection, query: Query) -> Iterator[Record]:
     Raises:
         ValueError: a stored record cannot be read.
     """
-    conditions, values = _conditions(query)
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    order = "DESC" if query.newest_first else "ASC"
-    for row in database.execute(
-        f"{_SELECT}{where} ORDER BY seq {order} LIMIT ?", (*values, query.limit or -1)
-    ):
+    statement, values = _statement(query)
+    for row in database.execute(statement, values):
         yield record_from(row)
 
 
@@ -60,22 +60,41 @@ def get(database: sqlite3.Connection, seq: int) -> Record | None:
     return record_from(row) if row else None
 
 
-def _conditions(query: Query) -> tuple[list[str], list[str]]:
+def _statement(query: Query) -> tuple[str, list[str | int]]:
+    """Return the SQL and its values.
+
+    The database keeps no statistics, so the index to go by is named here: the given filter that is
+    likely to match fewest records keeps its index, and a `+` hides that of each other.
+    """
+    given = [(column, getattr(query, column)) for column in _BY_SELECTIVITY]
+    filters = [(column, value) for column, value in given if value is not None]
+    bounds = [(query.since, "time >= ?"), (query.until, "time < ?")]
+    by_time = not filters and (query.since or query.until)
+    source, order = _SELECT, "time, seq" if by_time else "seq"
     conditions: list[str] = []
-    values: list[str] = []
-    columns = ("session_id", "call_id", "kind", "tool", "risk", "lane", "decision")
-    wanted: list[tuple[str, str | None]] = [
-        ("time >= ?", time_text(query.since) if query.since else None),
-        ("time < ?", time_text(query.until) if query.until else None),
-        *((f"{column} = ?", getattr(query, column)) for column in columns),
-        ("seq IN (SELECT seq FROM record_rule WHERE rule = ?)", query.rule),
-        ("CAST(body AS TEXT) LIKE ? ESCAPE '\\'", _pattern(query.text) if query.text else None),
-    ]
-    for condition, value in wanted:
-        if value is not None:
-            conditions.append(condition)
-            values.append(value)
-    return conditions, values
+    values: list[str | int] = []
+    for at, (column, value) in enumerate(filters):
+        if column != "rule":
+            conditions.append(f"{'+' if at else ''}{column} = ?")
+        elif at:
+            conditions.append(
+                "EXISTS (SELECT 1 FROM record_rule WHERE rule = ? AND seq = main.seq)"
+            )
+        else:
+            source, order = _SELECT_BY_RULE, "record_rule.seq"
+            conditions.append("rule = ?")
+        values.append(value)
+    for moment, condition in bounds:
+        if moment is not None:
+            conditions.append(condition if by_time else f"+{condition}")
+            values.append(time_text(moment))
+    if query.text is not None:
+        conditions.append("CAST(body AS TEXT) LIKE ? ESCAPE '\\'")
+        values.append(_pattern(query.text))
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    direction = " DESC" if query.newest_first else ""
+    ordered = ", ".join(column + direction for column in order.split(", "))
+    return f"{source}{where} ORDER BY {ordered} LIMIT ?", [*values, query.limit or -1]
 
 
 def _pattern(text: str) -> str:

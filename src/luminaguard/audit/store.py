@@ -31,7 +31,8 @@ CREATE TABLE record (
   decision TEXT
 ) STRICT;
 CREATE INDEX record_time ON record (time);
-CREATE INDEX record_session ON record (session_id, call_id);
+CREATE INDEX record_session ON record (session_id);
+CREATE INDEX record_call ON record (call_id) WHERE call_id IS NOT NULL;
 CREATE INDEX record_kind ON record (kind);
 CREATE INDEX record_tool ON record (tool) WHERE tool IS NOT NULL;
 CREATE INDEX record_lane ON record (lane) WHERE lane IS NOT NULL;

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 
 from luminaguard.audit.chain import FIRST_PREV, hash_of
 from luminaguard.audit.head import Head, SignedHead, Verifier
-from luminaguard.audit.records import INTENTS, Record, RecordKind, facts_of
-from luminaguard.audit.store import COLUMNS, NONCE, SCHEMA, Row, closed_by, record_from, row_of
+from luminaguard.audit.records import INTENTS, Facts, Record, RecordKind, facts_of
+from luminaguard.audit.store import COLUMNS, NONCE, SCHEMA, Row, closed_by, record_from
 from luminaguard.domain.calls import JsonValue
 
 
@@ -113,7 +113,7 @@ def check_group_in_flight(
     """
     seq, prev = head.seq, head.hash
     for row in database.execute(f"{_ROWS} WHERE seq > ? ORDER BY seq", (head.seq,)):
-        record = _checked(row, seq + 1, prev)
+        record, _ = _checked(row, seq + 1, prev)
         seq, prev = record.seq, record.hash
     if seq > head.seq:
         _check_tail_signature(database, head, verifier, seq)
@@ -129,10 +129,10 @@ def _walk_chain(
     rules = _Rules(database)
     for row in database.execute(f"{_ROWS} ORDER BY seq"):
         try:
-            record = _checked(row, walk.count + 1, walk.hash)
+            record, facts = _checked(row, walk.count + 1, walk.hash)
             if record.seq == 1:
                 _check_first(record, verifier)
-            rules.check(record)
+            rules.check(record.seq, facts)
         except BadRecord as bad:
             raise _earliest(database, verifier, bad) from bad
         walk.count, walk.hash = record.seq, record.hash
@@ -141,23 +141,23 @@ def _walk_chain(
         _note(walk, record)
 
 
-def _checked(row: Row, seq: int, prev: str) -> Record:
-    """Return a row's record if it is the one that follows in the chain."""
+def _checked(row: Row, seq: int, prev: str) -> tuple[Record, Facts]:
+    """Return a row's record, and what it is found by, if it is the one that follows."""
     if row[0] != seq:
         raise BadRecord(seq, f"record {seq} is missing")
     try:
         record = record_from(row)
-        is_as_written = row_of(record, row[8]) == row
-        is_hash_right = hash_of(record) == record.hash
+        is_hash_right = hash_of(record, row[5]) == record.hash
+        facts = facts_of(record.body)
     except (ValueError, TypeError, RecursionError) as error:
         raise BadRecord(seq, f"record {seq} cannot be read: {error}") from error
     if not is_hash_right:
         raise BadRecord(seq, f"record {seq} does not match its hash")
     if record.prev != prev:
         raise BadRecord(seq, f"record {seq} does not continue the record before it")
-    if not is_as_written:
-        raise BadRecord(seq, f"record {seq} is not stored as it was written")
-    return record
+    if (facts.tool, facts.lane, facts.risk, facts.decision) != row[9:]:
+        raise BadRecord(seq, f"record {seq} cannot be found by what it is about any more")
+    return record, facts
 
 
 def _check_first(record: Record, verifier: Verifier) -> None:
@@ -176,15 +176,13 @@ class _Rules:
         )
         self._next: Row | None = next(self._rows, None)
 
-    def check(self, record: Record) -> None:
+    def check(self, seq: int, facts: Facts) -> None:
         found: list[str] = []
-        while self._next and self._next[0] <= record.seq:
+        while self._next and self._next[0] <= seq:
             found.append(str(self._next[1]))
             self._next = next(self._rows, None)
-        if tuple(found) != facts_of(record.body).rules:
-            raise BadRecord(
-                record.seq, f"record {record.seq} cannot be found by its rules any more"
-            )
+        if tuple(found) != facts.rules:
+            raise BadRecord(seq, f"record {seq} cannot be found by its rules any more")
 
 
 def _note(walk: _Walk, record: Record) -> None:
