@@ -31,7 +31,7 @@ class KeyGate:
 
     def typed(self, keys: bytes, at: float) -> None:
         """Take note of typed bytes; they may become an answer, or spoil one."""
-        alone = len(keys) == 1 and not self._candidate and at >= self._armed_at
+        alone = len(keys) == 1 and at >= self._armed_at
         self._armed_at = max(self._armed_at, at + self.quiet_s)
         self._candidate = keys if alone else b""
         self._settled_at = at + self.quiet_s if alone else math.inf

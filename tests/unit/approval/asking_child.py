@@ -14,6 +14,7 @@ import anyio
 
 from luminaguard.approval.queue import ApprovalQueue
 from luminaguard.approval.tty import TtyApprover
+from luminaguard.domain.calls import JsonValue
 from luminaguard.domain.verdict import Risk
 from luminaguard.testing.cards import text_card
 
@@ -32,7 +33,7 @@ def main() -> None:
     environ |= options["environ"]
     approver = TtyApprover(environ=environ, arm_after_s=options["arm_after_s"])
 
-    async def ask() -> dict[str, object]:
+    async def ask() -> dict[str, JsonValue]:
         with anyio.move_on_after(options["cancel_after_s"]) as scope:
             decision = await ApprovalQueue(approver=approver).ask(card.request, card)
             return decision.as_json() | {"digest": decision.request_digest == card.request.digest}

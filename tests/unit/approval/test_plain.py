@@ -24,6 +24,7 @@ from luminaguard.domain.changeset import (
 )
 from luminaguard.domain.diff import Body, FileDiff
 from luminaguard.domain.execution import Ended, GuestReport
+from luminaguard.domain.isolation import Isolation, Jail, Tier
 from luminaguard.domain.verdict import Risk
 from luminaguard.testing.cards import card_of, file_entry, text_card
 
@@ -131,6 +132,14 @@ def test_a_card_drawn_in_a_file_stays_behind_its_edge(columns: int) -> None:
     assert [line for line in lines if line.startswith("━━ ")] == [lines[0]]
     assert "CRITICAL" in lines[0]
     assert all("│" in line for line in lines if "🟢" in line or "harmless" in line)
+
+
+@pytest.mark.guarantee("G9")
+def test_a_line_that_goes_on_is_marked_so() -> None:
+    lines = list(full(text_card({"a": (None, "+" * 100)}), look(40)))
+    number = next(index for index, line in enumerate(lines) if "│+ ++" in line)
+    assert lines[number].startswith("1 │+ ")
+    assert lines[number + 1].startswith("↪ │  ++")
 
 
 @pytest.mark.guarantee("G9")
@@ -315,3 +324,15 @@ def test_laying_out_loses_no_character(text: str, columns: int, prose: bool) -> 
     whole = next(iter(lay_out((row,), look(1_000_000))))
     assert "".join(line[1:] for line in lines) == whole[1:]
     assert all(line.startswith("|") for line in lines)
+
+
+@pytest.mark.guarantee("G8")
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_a_card_names_the_isolation_the_jail_and_what_is_missing(columns: int) -> None:
+    jail = Jail(layers=("seccomp", "no-capabilities"), missing={"own-uid": "no subuid range"})
+    isolation = Isolation(backend="qemu", tier=Tier.EMULATED, accelerator="tcg", jail=jail)
+    card = replace(text_card({"a": ("b", "c")}), isolation=isolation)
+    words = " ".join(" ".join(first_look(card, look(columns)).lines).split())
+    assert "isolation emulated · qemu · tcg" in words
+    assert "jail seccomp, no-capabilities" in words
+    assert "▲ missing own-uid: no subuid range" in words

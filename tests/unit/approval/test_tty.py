@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from luminaguard.testing.cards import Texts
+
 pytestmark = [pytest.mark.guarantee("G1"), pytest.mark.guarantee("G4")]
 
 CHILD = Path(__file__).with_name("asking_child.py")
-TEXTS = {"app.py": ("old = 1\n", "new = 2\n")}
+TEXTS: Texts = {"app.py": ("old = 1\n", "new = 2\n")}
 LIMIT_S = 20.0
 READY = "help"
 """The last word of the prompt: from then on keys count."""
@@ -79,7 +81,7 @@ class Human:
 @contextmanager
 def asked(
     *,
-    texts: dict[str, tuple[str | None, str | None]] | None = None,
+    texts: Texts = TEXTS,
     risk: str = "medium",
     open_for_s: float = 60.0,
     arm_after_s: float = 0.2,
@@ -90,7 +92,7 @@ def asked(
 ) -> Generator[Human]:
     master, slave = pty.openpty()
     options = {
-        "texts": texts or TEXTS,
+        "texts": texts,
         "risk": risk,
         "open_for_s": open_for_s,
         "arm_after_s": arm_after_s,
