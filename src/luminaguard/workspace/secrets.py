@@ -88,8 +88,8 @@ _NETS = (
     re.compile(rb"_a(?P<npm>uthToken\s*=\s*[\"']?[^$\s\"'][^\s\"']{15})"),
     re.compile(
         rb"-(?<=[arpyo-][noapx-][a-z-]-)(?:"
-        rb"(?P<anthropic>(?<=sk-ant-)[A-Za-z0-9_-]{24})"
-        rb"|(?P<openai>(?<=sk-proj-)[A-Za-z0-9_-]{24})"
+        rb"(?P<anthropic>(?<=sk-ant-)(?<![A-Za-z0-9]sk-ant-)[A-Za-z0-9_-]{24})"
+        rb"|(?P<openai>(?<=sk-proj-)(?<![A-Za-z0-9]sk-proj-)[A-Za-z0-9_-]{24})"
         rb"|(?P<gitlab>(?<=glpat-)[A-Za-z0-9_-]{20})"
         rb"|(?P<slack>(?<=xox[abeoprs]-)[0-9]{8}[A-Za-z0-9-]{8})"
         rb"|(?P<pypi>(?<=pypi-)AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50})"
