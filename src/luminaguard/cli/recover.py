@@ -1,0 +1,73 @@
+"""`luminaguard recover`: end a commit that a crash or a power loss left half done."""
+
+import json
+from pathlib import Path
+
+import click
+
+from luminaguard.audit.log import AuditLog
+from luminaguard.audit.query import Query
+from luminaguard.audit.reader import AuditReader
+from luminaguard.audit.records import RecordKind
+from luminaguard.cli.options import workspace_option
+from luminaguard.config import Settings
+from luminaguard.domain.visible import visible
+from luminaguard.workspace.lock import CommitStore
+from luminaguard.workspace.recovery import Ending, RecoveryReport
+from luminaguard.workspace.recovery import recover as recover_workspace
+from luminaguard.workspace.root import WorkspaceRoot
+
+_SAID = {
+    Ending.NOTHING: "nothing to recover in {}",
+    Ending.ROLLED_BACK: "{} is as it was before the commit that did not end",
+    Ending.FINISHED: "{} is as the approved commit made it; only cleaning up was left",
+    Ending.UNKNOWN: "{} is as it was before the commit that did not end, except for paths that"
+    " were changed since; those were left alone:",
+}
+
+
+@click.command()
+@workspace_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@click.pass_obj
+def recover(settings: Settings, *, workspace: Path, as_json: bool) -> None:
+    """End a commit that was cut off, and open the workspace for new ones.
+
+    What can be taken back is taken back. A path that was changed since is left as it is; the report
+    says where its other version lies, so that nothing is lost either way.
+    """
+    root = WorkspaceRoot.open(workspace, protected=settings.own_dirs)
+    try:
+        store = CommitStore(settings.state_dir, root.dev, root.ino)
+        report = recover_workspace(root, store)
+        if report.ending is not Ending.NOTHING:
+            _record(report, settings.state_dir)
+        if report.is_blocked:
+            report = recover_workspace(root, store, acknowledge=True)
+    finally:
+        root.close()
+    if as_json:
+        click.echo(json.dumps(report.as_json()))
+    else:
+        _print(report)
+
+
+def _record(report: RecoveryReport, state_dir: Path) -> None:
+    """Close the audit log's open intent to commit with what recovery found."""
+    log = AuditLog.open(state_dir)
+    try:
+        wanted = Query(kind=RecordKind.COMMIT_STARTED, text=report.changeset)
+        started = AuditReader(state_dir).find(wanted)
+        log.close_open_intents({r.call_id: report.as_json() for r in started if r.call_id})
+    finally:
+        log.close()
+
+
+def _print(report: RecoveryReport) -> None:
+    click.echo(_SAID[report.ending].format(visible(report.workspace)))
+    for unknown in report.unknown:
+        click.echo(f"  {visible(unknown.path)}: {unknown.why}")
+        other = visible(unknown.preserved) or "there is none"
+        click.echo(f"    the other version: {other}")
+    if report.kept:
+        click.echo(f"somebody else's files are left in {visible(report.kept)}")
