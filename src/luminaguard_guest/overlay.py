@@ -141,6 +141,9 @@ def _file(
             yield Whiteout(path)
             return
         yield record
+        if size <= CHUNK_BYTES and status.st_blocks * 512 >= size:
+            yield from _bytes(descriptor, 0, size)  # no holes: not worth asking for them
+            return
         for start, end in _extents(descriptor, size):
             yield from _bytes(descriptor, start, end)
     finally:

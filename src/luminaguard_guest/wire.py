@@ -86,11 +86,14 @@ class Codec:
 
     def __init__(self, *messages: type[Message]) -> None:
         """Learn the fields of the messages."""
-        self._names = {kind.TYPE: [field.name for field in fields(kind)] for kind in messages}
-        self._kinds = {
-            kind.TYPE: [KINDS[field.type] for field in fields(kind)] for kind in messages
-        }
         self._messages = {kind.TYPE: kind for kind in messages}
+        self._puts = {
+            kind.TYPE: [(field.name, KINDS[field.type][0]) for field in fields(kind)]
+            for kind in messages
+        }
+        self._gets = {
+            kind.TYPE: [KINDS[field.type][1] for field in fields(kind)] for kind in messages
+        }
 
     def encode(self, request_id: int, message: Message) -> bytes:
         """Return the frame of a message.
@@ -99,13 +102,16 @@ class Codec:
             WireFault: it is not of this direction, or too large.
         """
         number = message.TYPE
-        require(type(message) is self._messages.get(number), "message of the other direction")
-        out: list[bytes] = []
-        for name, (put, _) in zip(self._names[number], self._kinds[number], strict=True):
+        if type(message) is not self._messages.get(number):
+            raise WireFault("message of the other direction")
+        out = [b""]
+        for name, put in self._puts[number]:
             put(getattr(message, name), out)
-        body = b"".join(out)
-        require(len(body) <= MAX_FRAME_BYTES, f"a message of {len(body)} bytes is too large")
-        return _HEADER.pack(len(body), number, request_id) + body
+        size = sum(map(len, out))
+        if size > MAX_FRAME_BYTES:
+            raise WireFault(f"a message of {size} bytes is too large")
+        out[0] = _HEADER.pack(size, number, request_id)
+        return b"".join(out)
 
     def knows(self, number: int) -> bool:
         """Whether this is the number of a message type of this direction."""
@@ -120,7 +126,7 @@ class Codec:
         require(self.knows(number), f"unknown message type {number}")
         at = 0
         values: list[object] = []
-        for _, get in self._kinds[number]:
+        for get in self._gets[number]:
             value, at = get(body, at)
             values.append(value)
         require(at == len(body), "a message is longer than its fields")
