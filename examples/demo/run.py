@@ -14,10 +14,11 @@ import anyio
 import click
 
 from luminaguard.approval.approver import Approver
+from luminaguard.approval.approvers import utc_now
 from luminaguard.approval.card import DiffCard
 from luminaguard.approval.look import Look
 from luminaguard.approval.plain import full
-from luminaguard.approval.tty import TtyApprover
+from luminaguard.approval.tty import TtyApprover, has_terminal
 from luminaguard.audit.query import Query
 from luminaguard.audit.reader import AuditReader
 from luminaguard.audit.records import facts_of
@@ -28,7 +29,7 @@ from luminaguard.config import Settings, load
 from luminaguard.domain.approval import ApprovalRequest, Decision, End
 from luminaguard.errors import LuminaGuardError
 from luminaguard.llm.scripted import ScriptedModel
-from luminaguard.runtime import Session, has_terminal, utc_now
+from luminaguard.runtime import Session
 
 HERE = Path(__file__).parent
 TASK = "Make the tests pass and remove what is stale."

@@ -17,7 +17,7 @@ from luminaguard.agent.transcript import Transcript
 from luminaguard.approval.approver import Approver
 from luminaguard.approval.approvers import DenyApprover, all_approver, utc_now
 from luminaguard.approval.queue import ApprovalQueue
-from luminaguard.approval.tty import TtyApprover
+from luminaguard.approval.tty import TtyApprover, has_terminal
 from luminaguard.audit.log import AuditLog
 from luminaguard.audit.query import Query
 from luminaguard.audit.reader import AuditReader
@@ -267,12 +267,3 @@ def settle_what_was_left(root: WorkspaceRoot, log: AuditLog, state_dir: Path) ->
             f"an earlier commit to {root.path} ended half way, and files changed since",
             hint=f"luminaguard recover -w {root.path}",
         )
-
-
-def has_terminal() -> bool:
-    """Say whether this process has a controlling terminal, and so somebody to ask."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR))
-    except OSError:
-        return False
-    return True
