@@ -15,6 +15,8 @@ from luminaguard.vm.linux import anonymous_file, data_extents, read_at, write_at
 
 _MKE2FS_TIMEOUT_S = 60.0
 _COPY_BYTES = 1024 * 1024
+_PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
+"""Where it may be: an ordinary user's PATH leaves the system directories out."""
 _FEATURES = "^has_journal,^resize_inode,^metadata_csum,sparse_super2"
 """No journal: a scratch disk never outlives its machine, so it is never recovered."""
 
@@ -67,7 +69,7 @@ def _pattern(cache_dir: Path, size_bytes: int) -> Path:
 
 
 def _format(path: Path, size_bytes: int) -> None:
-    tool = shutil.which("mke2fs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    tool = shutil.which("mke2fs", path=os.pathsep.join(_PLACES))
     if tool is None:
         raise HypervisorUnavailable(
             "mke2fs is missing, so no scratch disk can be made", hint="apt-get install e2fsprogs"

@@ -129,7 +129,7 @@ class VmmProcess:
         """
         if os.path.basename(_program_of(self._first)) != "bwrap":
             return
-        children = [pid for pid in _processes() if _parent_of(pid) == self._first]
+        children = _children_of(self._first)
         if len(children) != 1:
             raise GuestLost("QEMU is gone")
         self.pid = children[0]
@@ -187,8 +187,13 @@ class VmmProcess:
                 os.close(fd)
 
 
-def _processes() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+def _children_of(parent: int) -> list[int]:
+    try:
+        with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as source:
+            return [int(pid) for pid in source.read().split()]
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        everyone = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+        return [pid for pid in everyone if _parent_of(pid) == parent]
 
 
 def _parent_of(pid: int) -> int | None:
