@@ -1,6 +1,6 @@
 """Turn a captured terminal screen (`tmux capture-pane -p -e`) into an SVG for the documents.
 
-    python tools/screenshot.py "title" < screen.ansi > docs/images/name.svg
+python tools/screenshot.py "title" < screen.ansi > docs/images/name.svg
 """
 
 import io
