@@ -9,9 +9,11 @@ from pathlib import Path
 
 import anyio
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hostile import hostile_guest
-from luminaguard.domain.changeset import ChangeKind, Changeset
+from luminaguard.domain.changeset import ChangeKind, Changeset, EntryType
 from luminaguard.domain.harvest import (
     FileBytes,
     UpperDirectory,
@@ -342,3 +344,59 @@ def test_a_guest_cannot_bring_a_deleted_file_back_unseen(workspace: Sent) -> Non
     workspace.base = workspace.base.after_commit(changeset, {})
     with pytest.raises(ChangesetConflict):  # the host still has it here, as something made since
         workspace.measure([])
+
+
+NAMES = st.sampled_from(
+    [b"a", b"b", b"src", b"main.py", b"notes.txt", b"conf", b".env", b"..", b".", b"", b"A",
+     b"\xff", b"x\0", b".git", b"__pycache__", b".luminaguard", b"deep", b"one.txt"]
+)  # fmt: skip
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map(b"/".join)
+RECORDS = st.one_of(
+    st.builds(
+        UpperDirectory,
+        PATHS,
+        st.sampled_from([0o755, 0o4755]),
+        st.booleans(),
+        st.none() | st.builds(lambda path: b"/" + path, PATHS) | NAMES,
+    ),
+    st.builds(UpperFile, PATHS, st.just(0o644), st.integers(0, 6), st.just(0)),
+    st.builds(FileBytes, st.integers(-1, 6), st.binary(max_size=6)),
+    st.builds(UpperSymlink, PATHS, PATHS),
+    st.builds(Whiteout, PATHS),
+    st.builds(UpperSpecial, PATHS, st.sampled_from(["socket", "fifo"])),
+)
+
+
+@pytest.mark.guarantee("G2")
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(stream=st.lists(RECORDS, max_size=12))
+def test_whatever_a_stream_says_a_changeset_stays_in_the_tree_and_makes_sense(
+    stream: list[UpperRecord], workspace: Sent
+) -> None:
+    kept: list[UpperRecord] = []
+    for record in stream:  # without what is refused by itself, so that more gets further
+        try:
+            workspace.measure([*kept, record], limits=LIMITS)
+            kept.append(record)
+        except (HostileStream, Unrepresentable, ChangesetConflict):
+            continue
+    changeset = workspace.measure(kept, limits=LIMITS)
+    held = {path: entry.entry().type for path, entry in workspace.base.image.entries.items()}
+    paths = [change.path for change in changeset.changes]
+    assert paths == sorted(set(paths))
+    for change in changeset.changes:
+        names = change.path.split("/")
+        assert not {"", ".", ".."} & set(names)
+        assert not any("\0" in name or name.startswith(".luminaguard") for name in names)
+        assert (change.before.type if change.before else None) == held.get(change.path)
+        assert change.path not in workspace.base.image.left_out
+    for change in changeset.changes:
+        if change.after is None:
+            held.pop(change.path)
+        else:
+            held[change.path] = change.after.type
+    for path in held:  # what comes of it is a tree: every parent is a directory
+        parent = path.rpartition("/")[0]
+        assert not parent or held.get(parent) is EntryType.DIRECTORY

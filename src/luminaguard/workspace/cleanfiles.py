@@ -14,6 +14,8 @@ from luminaguard.workspace.secrets import PATTERNS_DIGEST
 
 _RECORD = struct.Struct("<QQQqq")
 _MAX_BYTES = 16 + 400_000 * _RECORD.size
+_KEPT_OF_OTHERS = 50_000
+"""Up to this many records, those of other workspaces and older states are kept too."""
 
 
 class CleanFiles:
@@ -38,16 +40,16 @@ class CleanFiles:
         self._seen.add(_key(identity))
 
     def save(self) -> None:
-        """Keep what was seen since the last save, and forget the rest.
+        """Keep what was seen since the last save, and of the rest what is not too much.
 
         It only saves time, so a full disk or a missing directory is no error.
         """
-        if self._path is None:
-            self._known |= self._seen
-        elif self._seen != self._known:
-            self._known = self._seen
-            _store(self._path, self._known)
-        self._seen = set()
+        known = self._known | self._seen
+        if len(known) > max(_KEPT_OF_OTHERS, len(self._seen)):
+            known = self._seen
+        if known != self._known and self._path is not None:
+            _store(self._path, known)
+        self._known, self._seen = known, set()
 
 
 def _key(identity: Identity) -> tuple[int, int, int, int, int]:
