@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from errno import ENODATA, ENXIO
+from typing import Protocol
 
 from luminaguard_guest.faults import GuestFault
 from luminaguard_guest.wire import (
@@ -29,7 +30,7 @@ _REDIRECT = "trusted.overlay.redirect"
 _WHITEOUT = "trusted.overlay.whiteout"
 
 _DEPTH = 4000
-"""Deepest tree that is reported; each level holds one descriptor while it is walked."""
+"""Deepest tree that is reported; each level holds two descriptors while it is walked."""
 
 _SPECIALS = {
     stat.S_IFSOCK: "socket",
@@ -39,15 +40,30 @@ _SPECIALS = {
 }
 
 
+class _Names(Protocol):
+    """What `os.scandir` returns."""
+
+    def __iter__(self) -> Iterator[os.DirEntry[str]]: ...
+
+    def __next__(self) -> os.DirEntry[str]: ...
+
+    def close(self) -> None: ...
+
+
 @dataclass(slots=True)
 class _Level:
     """One directory being walked."""
 
     descriptor: int
     path: bytes
-    names: Iterator[os.DirEntry[str]]
+    names: _Names
     holds_whiteouts: bool
     """Deletions in it may be marked by attributes of empty files."""
+
+    def close(self) -> None:
+        """Close both descriptors: reading the names has one of its own."""
+        self.names.close()
+        os.close(self.descriptor)
 
 
 def harvest(upper: str, skip: tuple[bytes, ...] = ()) -> Iterator[Message]:
@@ -66,14 +82,14 @@ def harvest(upper: str, skip: tuple[bytes, ...] = ()) -> Iterator[Message]:
         while levels:
             entry = next(levels[-1].names, None)
             if entry is None:
-                os.close(levels.pop().descriptor)
+                levels.pop().close()
                 continue
             yield from _entry(levels, entry, skipped)
     except OSError as error:
         raise GuestFault(f"the changed files cannot be read: {error.strerror}") from error
     finally:
         for level in levels:
-            os.close(level.descriptor)
+            level.close()
 
 
 def _entry(
