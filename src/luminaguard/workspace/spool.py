@@ -97,7 +97,7 @@ class Spool:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    return os.open(path, flags, 0o600)
 
 
 def _digest(content: BinaryIO) -> str:
