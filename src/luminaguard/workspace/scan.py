@@ -110,7 +110,8 @@ class _Walk:
 
     def _leave(self, path: str, reason: str) -> None:
         self.entries.pop(path, None)
-        self.left_out[path] = reason
+        shown = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        self.left_out[shown] = reason
 
     def _learn(self, directory: str, fd: int) -> None:
         try:
