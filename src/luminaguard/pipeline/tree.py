@@ -21,10 +21,11 @@ from luminaguard.workspace.gituser import git_environment
 from luminaguard.workspace.gitview import git_lines
 from luminaguard.workspace.harvest import Measurement
 from luminaguard.workspace.ignore import IgnoreRules
-from luminaguard.workspace.imaging import WorkspaceImage, build_image
+from luminaguard.workspace.imagecache import ImageCache
+from luminaguard.workspace.imaging import WorkspaceImage
 from luminaguard.workspace.lock import CommitStore
 from luminaguard.workspace.root import WorkspaceRoot
-from luminaguard.workspace.scan import ScanLimits, scan
+from luminaguard.workspace.scan import ScanLimits
 from luminaguard.workspace.spool import Spool
 from luminaguard.workspace.spoolroom import SpoolRoom
 from luminaguard.workspace.textdiff import file_diffs
@@ -62,7 +63,8 @@ class SessionTree:
         self._settings = settings
         self._store = CommitStore(settings.state_dir, root.dev, root.ino)
         self._room = SpoolRoom(settings.state_dir / "spool")
-        self._clean = CleanFiles(settings.state_dir / "clean-files")
+        clean = CleanFiles(settings.state_dir / "clean-files")
+        self._images = ImageCache(root, settings.cache_dir, clean)
         self._rules = IgnoreRules()
         self._image: WorkspaceImage | None = None
         self._base: Base | None = None
@@ -97,10 +99,7 @@ class SessionTree:
         self.forget()
         self._settings.cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._rules = read_rules(self._root, include=self._settings.include)
-        listed = scan(self._root, self._rules, self._settings.limits)
-        self._image = build_image(
-            self._root, listed, self._settings.cache_dir, rules=self._rules, clean=self._clean
-        )
+        self._image = self._images.image(self._rules, self._settings.limits)
         self._base = Base(image=self._image.manifest)
 
     @asynccontextmanager
@@ -152,6 +151,7 @@ class SessionTree:
     def close(self) -> None:
         """Let go of the workspace."""
         self.forget()
+        self._images.close()
         self._room.close()
         self._root.close()
 
