@@ -179,6 +179,20 @@ def test_a_symlink_swapped_in_for_a_parent_does_not_lead_outside(
 
 
 @pytest.mark.guarantee("G3")
+def test_a_parent_swapped_for_another_directory_is_noticed(scene: Scene) -> None:
+    def swap() -> None:
+        (scene.path / "src").rename(scene.path / "aside")
+        (scene.path / "src").mkdir()
+        (scene.path / "src/a").write_text("a")
+
+    race = ActBefore(on("exchange", "a"), swap)
+    with pytest.raises(ChangesetConflict, match="its directory was moved"):
+        scene.commit(watched(race, unsynced()))
+    expected = BEFORE | {"aside": directory(), "aside/a": file("a")}
+    assert scene.tree == expected
+
+
+@pytest.mark.guarantee("G3")
 def test_a_parent_moved_out_of_the_workspace_does_not_take_the_commit_with_it(
     tmp_path: Path,
 ) -> None:

@@ -17,7 +17,7 @@ AFTER = {"a": file("new"), "b": file("new")}
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    """A commit that died after its first exchange."""
+    """A commit that died after its first exchange, that of "a"."""
     scene = Scene(tmp_path / "scene", BEFORE, AFTER)
     is_done = False
 
@@ -25,7 +25,7 @@ def scene(tmp_path: Path) -> Scene:
         nonlocal is_done
         if is_done and name != "close":
             raise Stopped
-        is_done = name == "exchange"
+        is_done = is_done or name == "exchange"
 
     with pytest.raises(Stopped):
         scene.commit(watched(stop, unsynced()))

@@ -206,6 +206,11 @@ def test_a_host_file_changed_before_the_commit_is_a_conflict_that_touches_nothin
         ("closed", lambda p: p.chmod(0o711)),
         ("closed/more", lambda p: p.symlink_to("/etc/passwd")),
         ("was-file", lambda p: (p.unlink(), p.mkdir())),
+        ("edit.txt", os.utime),
+        ("run.sh", os.utime),
+        ("edit.txt", lambda p: (p.rename(p.with_name("x")), p.write_text("old\n"))),
+        ("link", lambda p: (p.unlink(), p.symlink_to("src/a.py"))),
+        ("src", lambda p: (p.rename(p.with_name("moved")), p.mkdir())),
     ],
 )
 def test_any_move_of_the_host_is_a_conflict_that_touches_nothing(
