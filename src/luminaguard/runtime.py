@@ -35,7 +35,8 @@ from luminaguard.pipeline.machine import SessionMachine
 from luminaguard.pipeline.record import Recorder
 from luminaguard.pipeline.tree import SessionTree, TreeSettings
 from luminaguard.policy.policy import CallContext, Policy
-from luminaguard.tools.toolbox import Toolbox, agent_tools, command_line_tools
+from luminaguard.tools.commands import ExecTool
+from luminaguard.tools.toolbox import Toolbox, agent_tools
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import Hypervisor
@@ -91,10 +92,7 @@ class Session:
         self._image = image
         self._include = (*self._settings.workspace.include, *include)
         self._approval_timeout_s = approval_timeout_s or self._settings.approval.timeout_s
-        self._tools = (
-            *command_line_tools(timeout_s=command_timeout_s, env=env or {}, stdin=stdin),
-            *agent_tools(),
-        )
+        self._exec = ExecTool(timeout_s=command_timeout_s, env=env or {}, stdin=stdin)
         self._stack = AsyncExitStack()
         self._guard: Guard | None = None
         self.id = f"session-{secrets.token_hex(8)}"
@@ -123,7 +121,7 @@ class Session:
 
     async def exec(self, argv: Sequence[str]) -> Outcome:
         """Run one program through the guard."""
-        return await self.call("exec", argv=list(argv))
+        return await self.call("exec", argv=list(argv), **self._exec.bound_arguments())
 
     async def call(self, tool: str, **arguments: JsonValue) -> Outcome:
         """Call one tool through the guard."""
@@ -186,7 +184,7 @@ class Session:
         return Guard(
             policy=policy,
             context=CallContext(workspace=str(root.path)),
-            toolbox=Toolbox(self._tools),
+            toolbox=Toolbox((self._exec, *agent_tools())),
             machine=machine,
             asking=Asking(
                 queue=ApprovalQueue(approver=approver),

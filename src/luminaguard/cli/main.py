@@ -51,15 +51,13 @@ def cli(ctx: click.Context) -> None:
 def main() -> None:
     """Run the command line; the console script's entry point."""
     try:
-        cli.main(standalone_mode=False)
+        code: object = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         sys.exit(FAILED)
     except click.ClickException as error:
         error.show()
         sys.exit(FAILED)
-    except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
     except LuminaGuardError as error:
         complain(error)
         sys.exit(FAILED)
@@ -69,6 +67,7 @@ def main() -> None:
             raise
         click.echo("  hint: set LUMINAGUARD_DEBUG=1 to see where, and report it", err=True)
         sys.exit(FAILED)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def complain(error: LuminaGuardError) -> None:

@@ -33,14 +33,16 @@ def judge_tool(name: str, arguments: Arguments, context: CallContext) -> list[Fi
             )
         ]
     required, rule = known
-    if problem := _misfit(arguments, required):
+    if problem := _misfit(arguments, required, _OPTIONAL.get(name, ())):
         wanted = ", ".join(required)
         return [forbidden("bad-arguments", f"{problem}; {name} takes: {wanted}")]
     return rule(arguments, context)
 
 
-def _misfit(arguments: Arguments, required: tuple[str, ...]) -> str | None:
-    if unknown := sorted(set(arguments) - set(required)):
+def _misfit(
+    arguments: Arguments, required: tuple[str, ...], optional: tuple[str, ...]
+) -> str | None:
+    if unknown := sorted(set(arguments) - {*required, *optional}):
         return f"unknown argument {shown(unknown[0])}"
     for name in required:
         value = arguments.get(name)
@@ -133,3 +135,6 @@ BUILT_IN: dict[str, tuple[tuple[str, ...], Rule]] = {
     "delete_file": (("path",), _writes("deletes-file", Risk.HIGH, "deleted")),
 }
 """Tool → its arguments, all required, and what judges them."""
+
+_OPTIONAL = {"exec": ("env", "stdin_sha256")}
+"""What a user on the command line adds: it is bound and recorded, and changes no verdict."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 from luminaguard.domain.calls import JsonValue, ToolSpec
 from luminaguard.domain.execution import Execution
@@ -32,8 +33,15 @@ class ExecTool:
         )
 
     def plan(self, arguments: Mapping[str, JsonValue], workspace: str) -> Execution:
-        """Return the program as it is."""
-        only(arguments, ("argv",), "exec")
+        """Return the program as it is.
+
+        Variables and standard input are the session's own; the call names them so that verdict,
+        approval and record are bound to them.
+        """
+        only(arguments, ("argv", *self.bound_arguments()), "exec")
+        for name, value in self.bound_arguments().items():
+            if arguments.get(name) != value:
+                raise ToolError(f"exec: {name!r} is not what this session was given")
         argv = arguments.get("argv")
         if not isinstance(argv, list) or not argv:
             raise ToolError("exec needs a non-empty list argument 'argv'")
@@ -49,6 +57,15 @@ class ExecTool:
             env=self.env or {},
             stdin=self.stdin,
         )
+
+    def bound_arguments(self) -> dict[str, JsonValue]:
+        """Return what a call must name: which variables it gets, and what it reads."""
+        bound: dict[str, JsonValue] = {}
+        if self.env:
+            bound["env"] = [*sorted(self.env)]
+        if self.stdin:
+            bound["stdin_sha256"] = sha256(self.stdin).hexdigest()
+        return bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

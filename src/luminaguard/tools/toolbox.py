@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from luminaguard.domain.calls import ToolCall, ToolSpec
 from luminaguard.domain.execution import Execution
 from luminaguard.errors import ToolError
-from luminaguard.tools.commands import ExecTool, PythonTool, ShellTool
+from luminaguard.tools.commands import PythonTool, ShellTool
 from luminaguard.tools.files import FILE_TOOLS
 from luminaguard.tools.tool import Tool
 
@@ -38,10 +38,3 @@ class Toolbox:
 def agent_tools() -> tuple[Tool, ...]:
     """Return the tools that a model is offered."""
     return (ShellTool(), PythonTool(), *FILE_TOOLS)
-
-
-def command_line_tools(
-    *, timeout_s: float, env: Mapping[str, str], stdin: bytes = b""
-) -> tuple[Tool, ...]:
-    """Return the one tool behind `luminaguard exec`."""
-    return (ExecTool(timeout_s=timeout_s, env=env, stdin=stdin),)

@@ -19,13 +19,23 @@ def call(tool: str, **arguments: JsonValue) -> ToolCall:
     return ToolCall(call_id="c1", tool=tool, arguments=arguments)
 
 
-BOX = Toolbox((*agent_tools(), ExecTool(timeout_s=3.0, env={"A": "1"}, stdin=b"in")))
+EXEC = ExecTool(timeout_s=3.0, env={"A": "1"}, stdin=b"in")
+BOX = Toolbox((*agent_tools(), EXEC))
 
 
 def test_exec_runs_its_words_as_they_are() -> None:
-    plan = BOX.plan(call("exec", argv=["a b", "$(c)"]), "/ws")
+    plan = BOX.plan(call("exec", argv=["a b", "$(c)"], **EXEC.bound_arguments()), "/ws")
     assert plan.argv == ("a b", "$(c)")
     assert (plan.cwd, plan.timeout_s, plan.env, plan.stdin) == ("/ws", 3.0, {"A": "1"}, b"in")
+
+
+@pytest.mark.guarantee("G2")
+def test_a_call_is_bound_to_the_variables_and_the_input_that_it_gets() -> None:
+    bound = EXEC.bound_arguments()
+    assert bound["env"] == ["A"]
+    for wrong in ({}, {**bound, "env": ["B"]}, {**bound, "stdin_sha256": "0" * 64}):
+        with pytest.raises(ToolError):
+            BOX.plan(call("exec", argv=["a"], **wrong), "/ws")
 
 
 def test_a_shell_line_reaches_bash_as_one_word() -> None:
@@ -60,7 +70,7 @@ def test_arguments_that_do_not_fit_are_refused(bad: ToolCall) -> None:
 
 
 def test_every_tool_describes_all_its_arguments() -> None:
-    for spec in BOX.specs:
+    for spec in Toolbox(agent_tools()).specs:
         properties = spec.parameters["properties"]
         assert isinstance(properties, dict)
         assert spec.parameters["required"] == list(properties)
