@@ -11,7 +11,7 @@ setup: ## Install what is missing: host programs (apt) and .venv (pip)
 	@tools/setup.sh
 
 demo: setup ## The whole chain on a sample project: rehearse, read, approve, commit
-	@$(BIN)/luminaguard image build
+	@$(BIN)/luminaguard image verify >/dev/null 2>&1 || $(BIN)/luminaguard image build
 	@$(BIN)/python examples/demo/run.py
 
 check: setup ## Every static gate: format, lint, types, layers, layout, docstrings, guarantees
@@ -27,7 +27,7 @@ test-long: setup ## Soaks and large figures as well (takes long)
 	@tools/test.sh long
 
 bench: setup ## Measure the figures of this machine
-	@$(BIN)/luminaguard image build
+	@$(BIN)/luminaguard image verify >/dev/null 2>&1 || $(BIN)/luminaguard image build
 	@$(BIN)/luminaguard bench
 
 image: setup ## Build the guest image

@@ -24,6 +24,7 @@ case "${1:-all}" in
     finish "${PIPESTATUS[0]}"
     ;;
   all)
+    .venv/bin/luminaguard image verify >/dev/null 2>&1 || .venv/bin/luminaguard image build || finish 1
     "$PYTHON" -m coverage erase
     "$PYTHON" -m coverage run -m pytest --durations=10 2>&1 | tee "$LOG"
     code="${PIPESTATUS[0]}"
