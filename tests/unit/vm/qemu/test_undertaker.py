@@ -12,7 +12,7 @@ import subprocess, sys, time
 from luminaguard.vm.backends.qemu.undertaker import Undertaker
 undertaker = Undertaker()
 undertaker.start()
-one = subprocess.Popen(["sh", "-c", "sleep 60; exit", undertaker.mark], start_new_session=True)
+one = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", undertaker.mark])
 sys.stdout.write(f"{one.pid} {undertaker.mark}\\n")
 sys.stdout.flush()
 time.sleep(60)
@@ -33,14 +33,19 @@ def marked(mark: str) -> list[int]:
     return found
 
 
+def sleeper(mark: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", mark])
+
+
 def test_a_killed_owner_takes_its_marked_processes_along() -> None:
-    bystander = subprocess.Popen(["sh", "-c", "sleep 60; exit", "luminaguard-other"])
+    bystander = sleeper("luminaguard-other")
     owner = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     pid, mark = owner.stdout.readline().split()
-    assert marked(mark) == [int(pid)]
+    seen = marked(mark)
     owner.kill()
     owner.communicate(timeout=LIMIT_S)
+    assert seen == [int(pid)]
     limit = time.monotonic() + LIMIT_S
     while marked(mark):
         assert time.monotonic() < limit
@@ -53,7 +58,7 @@ def test_a_killed_owner_takes_its_marked_processes_along() -> None:
 def test_an_orderly_end_touches_nothing() -> None:
     undertaker = Undertaker()
     undertaker.start()
-    one = subprocess.Popen(["sh", "-c", "sleep 60; exit", undertaker.mark])
+    one = sleeper(undertaker.mark)
     undertaker.close()
     undertaker.close()
     assert one.poll() is None
