@@ -1,6 +1,6 @@
 # `make help` lists what can be made. Everything works from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-fast test-long bench image clean
+.PHONY: help setup setup-tests demo check test test-fast test-long bench image clean
 SHELL := /bin/bash
 BIN := .venv/bin
 
@@ -10,6 +10,9 @@ help: ## Show this list
 setup: ## Install what is missing: host programs (apt) and .venv (pip)
 	@tools/setup.sh
 
+setup-tests:
+	@tools/setup.sh tests
+
 demo: setup ## The whole chain on a sample project: rehearse, read, approve, commit
 	@$(BIN)/luminaguard image verify >/dev/null 2>&1 || $(BIN)/luminaguard image build
 	@$(BIN)/python examples/demo/run.py
@@ -17,13 +20,13 @@ demo: setup ## The whole chain on a sample project: rehearse, read, approve, com
 check: setup ## Every static gate: format, lint, types, layers, layout, docstrings, guarantees
 	@tools/check.sh
 
-test: setup check ## All gates and the whole test suite, real VMs included, with the coverage ratchet
+test: setup-tests check ## All gates and the whole test suite, real VMs included, with the coverage ratchet
 	@tools/test.sh all
 
-test-fast: setup ## The tests that need no VM
+test-fast: setup-tests ## The tests that need no VM
 	@tools/test.sh fast
 
-test-long: setup ## Soaks and large figures as well (takes long)
+test-long: setup-tests ## Soaks and large figures as well (takes long)
 	@tools/test.sh long
 
 bench: setup ## Measure the figures of this machine

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Make this machine ready for LuminaGuard: host programs by apt, Python packages into .venv.
+# `setup.sh tests` also installs what only the tests need: independent readers of our formats.
 #
 # Safe to run again at any time; does nothing, in well under a second, when nothing changed.
 # Uses only what the machine's own apt and pip are configured with. Asks for root (sudo) only
@@ -8,6 +9,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly STAMP=.venv/.luminaguard-setup
+FOR_TESTS=no
+[ "${1:-}" != tests ] || FOR_TESTS=yes
 readonly MIN_FREE_MIB=1500 # qemu with its libraries ~450 MiB, .venv ~400 MiB, and room to unpack
 PATH="$PATH:/usr/sbin:/sbin" # mkfs.ext4 lives there, and ordinary users often lack it
 export PATH
@@ -47,7 +50,11 @@ find_python() { # prints the newest fitting python, one that can make a venv bef
 
 kernel_is_zstd() { grep -qs '^ID=ubuntu' /etc/os-release; } # Ubuntu's kernel modules are .ko.zst
 
-missing_packages() { # one apt package a line
+missing_packages() { # one apt package a line, each once
+  wanted_packages | sort -u
+}
+
+wanted_packages() {
   command -v "$QEMU" >/dev/null || echo "$QEMU_PACKAGE"
   command -v mksquashfs >/dev/null || echo squashfs-tools
   command -v bwrap >/dev/null || echo bubblewrap
@@ -56,6 +63,11 @@ missing_packages() { # one apt package a line
   command -v git >/dev/null || echo git
   command -v make >/dev/null || echo make
   [ -s /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+  if [ "$FOR_TESTS" = yes ]; then
+    command -v fsck.erofs >/dev/null || echo erofs-utils
+    command -v cpio >/dev/null || echo cpio
+    command -v zstd >/dev/null || echo zstd
+  fi
   if [ -z "$PYTHON" ]; then
     echo python3
     echo python3-venv
