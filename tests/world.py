@@ -7,7 +7,7 @@ from pathlib import Path
 from luminaguard.approval.approver import Approver
 from luminaguard.audit.query import Query
 from luminaguard.audit.reader import AuditReader
-from luminaguard.config import ApprovalSettings, PolicySettings, Settings
+from luminaguard.config import ApprovalSettings, PolicySettings, Settings, WorkspaceSettings
 from luminaguard.domain.execution import Execution, GuestReport
 from luminaguard.image.image import GuestImage
 from luminaguard.runtime import Session
@@ -22,22 +22,28 @@ class World:
     workspace: Path
     hypervisor: FakeHypervisor = field(default_factory=FakeHypervisor)
 
-    def settings(self, *, no_effect: bool = True) -> Settings:
+    def settings(self, *, no_effect: bool = True, max_changeset_bytes: int = 1 << 30) -> Settings:
         return Settings(
             state_dir=self.root / "state",
             cache_dir=self.root / "cache",
             config_file=self.root / "config" / "config.toml",
             approval=ApprovalSettings(timeout_s=30.0),
             policy=PolicySettings(no_effect=no_effect),
+            workspace=WorkspaceSettings(max_changeset_bytes=max_changeset_bytes),
         )
 
     def session(
-        self, approver: Approver | str = "deny", *, no_effect: bool = True, **more: object
+        self,
+        approver: Approver | str = "deny",
+        *,
+        no_effect: bool = True,
+        max_changeset_bytes: int = 1 << 30,
+        **more: object,
     ) -> Session:
         return Session(
             self.workspace,
             approver=approver,
-            settings=self.settings(no_effect=no_effect),
+            settings=self.settings(no_effect=no_effect, max_changeset_bytes=max_changeset_bytes),
             hypervisor=self.hypervisor,
             image=GuestImage(directory=self.root / "image", digest="0" * 64),
             **more,  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """The way of a call through the guard, to each of its ends."""
 
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 
@@ -441,3 +442,36 @@ async def test_nothing_is_left_behind_by_a_session(world: World, tmp_path: Path)
     await one(world, FixedApprover([End.REJECTED]), "edit")
     assert list((tmp_path / "state" / "spool").iterdir()) == []
     assert not list(world.workspace.glob(".luminaguard*"))
+
+
+@pytest.mark.guarantee("G4")
+async def test_more_changes_than_may_be_taken_back_end_as_failed(world: World) -> None:
+    world.program("edit", lambda guest: guest.upper.write("big", b"x" * 2000))
+    before = fingerprint(world.workspace)
+    asked = FixedApprover([End.APPROVED])
+    async with world.session(asked, max_changeset_bytes=1000) as session:
+        outcome = await session.exec(["edit"])
+    assert (outcome.kind, outcome.error_code) == (OutcomeKind.FAILED, "workspace-too-large")
+    assert "max_changeset_bytes" in outcome.error
+    assert asked.cards == []
+    assert fingerprint(world.workspace) == before
+
+
+@pytest.mark.root
+@pytest.mark.guarantee("G4")
+async def test_a_full_disk_while_taking_changes_in_ends_as_failed(world: World) -> None:
+    spools = world.root / "state" / "spool"
+    spools.mkdir(parents=True)
+    tiny = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(spools)]
+    subprocess.run(tiny, check=True)  # noqa: ASYNC221 - quick, and ours
+    try:
+        world.program("edit", lambda guest: guest.upper.write("big", b"x" * 1_000_000))
+        before = fingerprint(world.workspace)
+        outcome = await one(world, FixedApprover([End.APPROVED]), "edit")
+        assert (outcome.kind, outcome.error_code) == (OutcomeKind.FAILED, "workspace")
+        assert "No space left" in outcome.error
+        assert fingerprint(world.workspace) == before
+        assert list(spools.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(spools)], check=True)  # noqa: ASYNC221 - quick, and ours
+    assert world.verifies()
