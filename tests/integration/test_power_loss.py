@@ -28,6 +28,10 @@ BEFORE = {
     "old/x": file("x"),
     "link": link("edit"),
     "flips": file("f"),
+    "shut": directory(0o555),
+    "shut/in": file("1"),
+    "shut-gone": directory(0o555),
+    "shut-gone/x": file("x"),
 }
 AFTER = {
     "edit": file("new, and longer"),
@@ -39,6 +43,8 @@ AFTER = {
     "link": link("dir/a"),
     "flips": directory(),
     "flips/now": file("n"),
+    "shut": directory(0o555),
+    "shut/in": file("2"),
 }
 
 

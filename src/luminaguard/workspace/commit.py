@@ -23,7 +23,7 @@ from luminaguard.workspace.inspect import same_but_ctime
 from luminaguard.workspace.journal import Journal, Mark, Plan
 from luminaguard.workspace.lock import CommitStore
 from luminaguard.workspace.manifest import Identity
-from luminaguard.workspace.plan import Step, plan
+from luminaguard.workspace.plan import Step, plan, with_opened
 from luminaguard.workspace.spool import Spool
 from luminaguard.workspace.stage import Stage, fill
 from luminaguard.workspace.tree import Root, Tree, explained, listed
@@ -38,8 +38,8 @@ class Committed:
     """What a commit left on the host."""
 
     identities: Mapping[str, Identity]
-    """Path → its identity now, for each path that was made or changed; what is missing here is
-    gone, or moved again at once."""
+    """Path → its identity now, for each path that was made or changed, directories that were only
+    opened for a while included; what is missing here is gone, or moved again at once."""
     kept: str = ""
     """Staging directory that still holds files another program wrote into meanwhile; usually ""."""
 
@@ -84,6 +84,7 @@ def commit(  # what is committed, onto what, out of what
             raise explained(error, "look at the workspace") from error
         if not steps:
             return Committed(identities={})
+        steps = with_opened(steps, {path: s.st_mode for path, s in checked.parents.items()})
         intent = Plan(
             nonce=secrets.token_hex(8),
             changeset=changeset.digest,

@@ -5,8 +5,8 @@ with one. Whatever comes out of the tree goes into the step's slot of the stagin
 is where its new content lay before.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from luminaguard.domain.calls import JsonValue
@@ -17,6 +17,8 @@ RESERVED = ".luminaguard"
 """No name that begins so is ever sent into a guest or taken from one."""
 
 _OWNER_ALL = 0o700
+
+_FIRST, _REMOVALS, _MIDDLE, _LAST = range(4)
 
 
 class Action(StrEnum):
@@ -42,6 +44,8 @@ class Step:
     action: Action
     before: Entry | None
     after: Entry | None
+    rank: "_Rank" = field(default=(0, 0, ""), compare=False)
+    """Place in the order; of no meaning once the steps are in order."""
 
     @property
     def parent(self) -> str:
@@ -72,9 +76,9 @@ class Step:
 def plan(changeset: Changeset) -> tuple[Step, ...]:
     """Return the steps in the order in which they are to be done.
 
-    Directories that get wider permissions come first and those that get narrower ones last, so
-    that everything between may write in them; what is deleted goes, deepest first, before anything
-    takes its place.
+    Directories that their owner could not write in are opened first and shut last, so that
+    everything between may write in them; what is deleted goes, deepest first, before anything takes
+    its place.
 
     Raises:
         Unrepresentable: a path or an entry may not be committed.
@@ -82,42 +86,76 @@ def plan(changeset: Changeset) -> tuple[Step, ...]:
     for change in changeset.changes:
         _check(change)
     _check_unique(change.path for change in changeset.changes)
-    drafts = [draft for change in changeset.changes for draft in _drafts(change)]
-    drafts.sort(key=lambda draft: draft[0])
-    return tuple(
-        Step(slot=f"{index:06d}", path=path, action=action, before=before, after=after)
-        for index, (_, path, action, before, after) in enumerate(drafts)
-    )
+    return _numbered([draft for change in changeset.changes for draft in _drafts(change)])
+
+
+def with_opened(steps: tuple[Step, ...], modes: Mapping[str, int]) -> tuple[Step, ...]:
+    """Return the steps, with those added that open and shut directories they have to work in.
+
+    Args:
+        steps: What `plan` returned.
+        modes: Path → mode of each directory that is there before and that the steps work in.
+    """
+    planned = {step.path for step in steps}
+    drafts: list[_Draft] = []
+    for path, mode in modes.items():
+        entry = Entry(type=EntryType.DIRECTORY, mode=mode & 0o777)
+        if path and path not in planned and _shuts(entry):
+            drafts += _chmod_directory(path, entry, entry)
+    if not drafts:
+        return steps
+    return _numbered([*drafts, *((s.rank, s.path, s.action, s.before, s.after) for s in steps)])
 
 
 _Rank = tuple[int, int, str]
 _Draft = tuple[_Rank, str, Action, Entry | None, Entry | None]
 
 
+def _numbered(drafts: list[_Draft]) -> tuple[Step, ...]:
+    drafts.sort(key=lambda draft: draft[0])
+    return tuple(
+        Step(slot=f"{index:06d}", rank=rank, path=path, action=action, before=before, after=after)
+        for index, (rank, path, action, before, after) in enumerate(drafts)
+    )
+
+
 def _drafts(change: Change) -> list[_Draft]:
     path, before, after = change.path, change.before, change.after
+    if before is not None and after is not None and _same_content(before, after):
+        if after.type is EntryType.DIRECTORY:
+            return _chmod_directory(path, before, after)
+        return [(_downward(_MIDDLE, path), path, Action.CHMOD, before, after)]
+    drafts: list[_Draft] = []
+    if before is not None and _shuts(before):
+        drafts.append((_downward(_FIRST, path), path, Action.CHMOD, before, _open(before)))
+        before = _open(before)
     if after is None:
-        return [(_upward(1, path), path, Action.REMOVE, before, None)]
-    if before is not None and _same_content(before, after):
-        rank = _upward(3, path) if _shuts(after) else _downward(_early(after), path)
-        return [(rank, path, Action.CHMOD, before, after)]
+        return [*drafts, (_upward(_REMOVALS, path), path, Action.REMOVE, before, None)]
     action = Action.PLACE if before is None else Action.REPLACE
-    if not _shuts(after):
-        return [(_downward(2, path), path, action, before, after)]
-    wide = Entry(type=after.type, mode=after.mode | _OWNER_ALL)
-    return [
-        (_downward(2, path), path, action, before, wide),
-        (_upward(3, path), path, Action.CHMOD, wide, after),
-    ]
+    drafts.append((_downward(_MIDDLE, path), path, action, before, _open(after)))
+    if _shuts(after):
+        drafts.append((_upward(_LAST, path), path, Action.CHMOD, _open(after), after))
+    return drafts
+
+
+def _chmod_directory(path: str, before: Entry, after: Entry) -> list[_Draft]:
+    """Return the steps that set a directory's mode, open to its owner in between."""
+    drafts: list[_Draft] = []
+    if before != _open(after):
+        drafts.append((_downward(_FIRST, path), path, Action.CHMOD, before, _open(after)))
+    if _shuts(after):
+        drafts.append((_upward(_LAST, path), path, Action.CHMOD, _open(after), after))
+    return drafts
+
+
+def _open(entry: Entry) -> Entry:
+    """Return a directory as it is while it is worked in; anything else as it is."""
+    return replace(entry, mode=entry.mode | _OWNER_ALL) if _shuts(entry) else entry
 
 
 def _shuts(after: Entry) -> bool:
     """Whether it is a directory that its owner may not fully use."""
     return after.type is EntryType.DIRECTORY and after.mode & _OWNER_ALL != _OWNER_ALL
-
-
-def _early(after: Entry) -> int:
-    return 0 if after.type is EntryType.DIRECTORY else 2
 
 
 def _same_content(before: Entry, after: Entry) -> bool:

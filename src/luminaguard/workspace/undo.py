@@ -38,6 +38,7 @@ class Undo:
         self._ops = tree.ops
         self._stage = stage
         self._is_live = is_live
+        self._first: dict[str, Step] = {}
 
     def all(self, steps: tuple[Step, ...]) -> dict[str, str]:
         """Take all steps back that can be, durably.
@@ -49,28 +50,29 @@ class Undo:
             OSError: the disk failed; the rest is not taken back.
         """
         unknown: dict[str, str] = {}
-        made = {step.path for step in steps if step.action is not Action.CHMOD}
+        for step in steps:
+            self._first.setdefault(step.path, step)
         for step in reversed(steps):
             try:
-                why = self._one(step, made)
+                why = self._one(step)
             except OSError as error:
                 if error.errno not in MOVED | {errno.EACCES, errno.EPERM}:
                     raise
                 why = error.strerror or _CHANGED
             if why:
-                unknown[step.path] = why
+                unknown.setdefault(step.path, why)
         sync(self._tree, self._stage, steps)
         return unknown
 
-    def _one(self, step: Step, made: set[str]) -> str:
+    def _one(self, step: Step) -> str:
         """Take one step back; "" when its path is as it was before."""
         found = self._tree.look(step)
         if step.action is not Action.CHMOD:
-            return "" if is_as(step.before, found) else self._rename_back(step, found)
+            return "" if self._is_old(step, found) else self._rename_back(step, found)
         if is_as(step.after, found):
             return self._chmod(step)
-        # What an earlier step made is judged there.
-        is_settled = is_as(step.before, found) or step.path in made
+        # What an earlier step of the path made, or did not, is judged there.
+        is_settled = is_as(step.before, found) or step is not self._first[step.path]
         return "" if is_settled or self._is_untouched(step, found) else _CHANGED
 
     def _rename_back(self, step: Step, found: Found | None) -> str:
@@ -94,7 +96,11 @@ class Undo:
     def _may_return(self, step: Step, in_slot: Found | None) -> bool:
         if self._is_live:
             return in_slot is not None and not is_as(step.after, in_slot)
-        return is_as(step.before, in_slot)
+        return self._is_old(step, in_slot)
+
+    def _is_old(self, step: Step, found: Found | None) -> bool:
+        """Whether it is as before the step, or as before an earlier step of the same path."""
+        return is_as(step.before, found) or is_as(self._first[step.path].before, found)
 
     def _unplace(self, stage: Stage, step: Step, parent_fd: int) -> str:
         if step.after and step.after.type is EntryType.DIRECTORY:

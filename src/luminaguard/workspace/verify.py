@@ -52,12 +52,14 @@ def verify(tree: Tree, steps: tuple[Step, ...], base: Mapping[str, Identity]) ->
     with tree.directory("") as root_fd:
         checked.parents[""] = tree.ops.fstat(root_fd)
     wrong: dict[str, str] = {}
+    seen: set[str] = set()
     for step in steps:
-        if step.action is Action.CHMOD and step.path in made:
-            continue
-        why = _wrong(tree, step, base, checked, made) or _unlisted(tree, step, removed)
+        # Later steps of a path start from what an earlier one will have made.
+        why = "" if step.path in seen else _wrong(tree, step, base, checked, made)
+        why = why or ("" if step.path in wrong else _unlisted(tree, step, removed))
         if why:
             wrong[step.path] = why
+        seen.add(step.path)
     if wrong:
         raise conflict(wrong)
     return checked

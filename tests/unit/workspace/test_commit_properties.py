@@ -1,5 +1,6 @@
 """For any tree and any change of it: a commit makes exactly that, a failure nothing at all."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -8,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from luminaguard.domain.changeset import EntryType
 from luminaguard.errors import WorkspaceError
 from luminaguard.testing.commits import Scene
 from luminaguard.testing.disk import FailAt, StopAt, Stopped, unsynced, watched
 from luminaguard.testing.trees import Node, directory, file, link
-from luminaguard.workspace.plan import Action, plan
+from luminaguard.workspace.plan import Action, plan, with_opened
 
 NAMES = st.sampled_from(["a", "b", "c", "ä", "with space", "-n", "new\nline"])
 MODES = st.sampled_from([0o644, 0o600, 0o755, 0o444, 0o400])
@@ -46,7 +48,11 @@ class Place:
         self.path = Path(tempfile.mkdtemp())
         return self.path / "scene"
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_args: object) -> None:
+        for top, directories, _files in os.walk(self.path):
+            for place in (Path(top, name) for name in directories):
+                if not place.is_symlink():
+                    place.chmod(0o700)
         shutil.rmtree(self.path)
 
 
@@ -106,16 +112,29 @@ def test_a_crash_and_a_crash_of_its_recovery_leave_exactly_one_of_the_two(
 
 @given(before=trees(), after=trees())
 @settings(deadline=None, max_examples=60)
-def test_a_plan_works_its_way_down_and_up(before: dict[str, Node], after: dict[str, Node]) -> None:
-    """Children go before their directory, directories come before their children."""
+def test_each_step_of_a_plan_is_possible_where_it_stands_for_an_ordinary_user(
+    before: dict[str, Node], after: dict[str, Node]
+) -> None:
+    """Played on a value: renames need open directories, what goes must be empty, and so on."""
     with Place() as place:
         scene = Scene(place, before, after)
-        seen: dict[str, Action] = {}
-        for step in plan(scene.changeset):
-            above = step.path.rpartition("/")[0]
-            if step.action is Action.REMOVE:
-                assert seen.get(above) is not Action.REMOVE
-            elif above and after[above] != before.get(above) and step.action is Action.PLACE:
-                assert above in seen or before.get(above, after[above]).type is after[above].type
-            seen[step.path] = step.action
         scene.root.close()
+    entries = {path: node.entry() for path, node in before.items()}
+    modes = {p: e.mode for p, e in entries.items() if e.type is EntryType.DIRECTORY}
+    in_use = {p: m for p, m in modes.items() if any(s.parent == p for s in plan(scene.changeset))}
+    for step in with_opened(plan(scene.changeset), in_use):
+        assert entries.get(step.path) == step.before
+        if step.action is Action.CHMOD:
+            assert step.after is not None
+            entries[step.path] = step.after
+            continue
+        moved = [step.parent, step.path] if step.before else [step.parent]
+        for held in moved:
+            if held and entries[held].type is EntryType.DIRECTORY:
+                assert entries[held].mode & 0o700 == 0o700
+        if step.before and step.before.type is EntryType.DIRECTORY:
+            assert not any(path.startswith(f"{step.path}/") for path in entries)
+        entries.pop(step.path, None)
+        if step.after:
+            entries[step.path] = step.after
+    assert entries == {path: node.entry() for path, node in after.items()}

@@ -1,6 +1,5 @@
 """The disk operations of a commit stay below the directory they start from."""
 
-import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -39,9 +38,8 @@ def test_a_directory_below_opens(root_fd: int, tmp_path: Path, open_dir: OpenDir
     "path", ["out", "in/b", "..", "a/../..", "/etc", "file", "a/../../outside", "a/./../.."]
 )
 def test_no_way_leads_out_or_through_a_link(root_fd: int, open_dir: OpenDir, path: str) -> None:
-    with pytest.raises(OSError, match="") as caught:
+    with pytest.raises(OSError, match=r"symbolic links|cross-device|Not a directory"):
         open_dir(root_fd, path)
-    assert caught.value.errno in {errno.ELOOP, errno.EXDEV, errno.ENOTDIR}
 
 
 @BOTH_WAYS
