@@ -117,8 +117,11 @@ class Agent:
 
     def _turn(self) -> None:
         for key, _ in self._events.select(self._patience_s()):
-            act: Callable[[int], None] = key.data
-            act(key.fd)
+            # An earlier act may have closed this descriptor, and opened another of its number.
+            current = self._events.get_map().get(key.fd)
+            if current is not None and current.data == key.data:
+                act: Callable[[int], None] = key.data
+                act(key.fd)
         now_s = time.monotonic()
         for call in list(self._calls.values()):
             call.expire(now_s, self._kill)
@@ -170,8 +173,11 @@ class Agent:
     def _answer(self, request_id: int, message: Message) -> None:
         try:
             answer = self._act(request_id, message)
-        except (OSError, GuestFault, WireFault, MemoryError) as error:
-            answer = Failed(str(error) or type(error).__name__)
+        except (OSError, GuestFault) as error:
+            answer = Failed(str(error))
+        except Exception as error:  # noqa: BLE001 - every request has an answer, whatever happened
+            traceback.print_exc()
+            answer = Failed(f"{type(error).__name__}: {error}")
         if answer is not None:
             self._port.say(request_id, answer)
 

@@ -1,24 +1,15 @@
 """A hostile command tries to reach what lies outside its box inside the guest."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
+from guestcalls import WORKSPACE, Machines
 from luminaguard.domain.execution import Ended, Execution, GuestReport
 from luminaguard.vm.hypervisor import GuestMount, MicroVM
 
 pytestmark = [pytest.mark.vm, pytest.mark.anyio]
-
-WORKSPACE = "/work/project"
-
-
-class Machines(Protocol):
-    """Gives a reseeded machine with a directory of the host attached, not mounted yet."""
-
-    def __call__(self, tree: Path) -> AbstractAsyncContextManager[MicroVM]: ...
 
 
 @pytest.fixture
