@@ -15,6 +15,7 @@ from typing import cast
 from luminaguard.domain.calls import canonical_json
 from luminaguard.domain.isolation import Tier
 from luminaguard.errors import HypervisorUnavailable
+from luminaguard.vm.backends.qemu.uids import can_switch_users
 from luminaguard.vm.hypervisor import Probe
 
 
@@ -101,6 +102,8 @@ def device_problem(accelerator: Accelerator) -> str | None:
         return f"{device} does not exist"
     if not os.access(device, os.R_OK | os.W_OK):
         return f"{device} may not be opened by this user"
+    if can_switch_users() and os.stat(device).st_mode & 0o066 == 0:
+        return f"{device} is for root only, and machines never run as root: give it to a group"
     return None
 
 

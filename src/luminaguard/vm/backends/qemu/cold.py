@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -28,6 +29,8 @@ from luminaguard.vm.linux import memory_file, read_at
 
 _USER_SPACE = b"Run /init as init process"
 """The kernel's last word before the first program starts. Source: Linux, init/main.c."""
+_TERMINAL_CONTROL = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|.)")
+"""Escape sequences. Source: ECMA-48, control sequences."""
 _CONSOLE_POLL_S = 0.02
 _CONSOLE_LIMIT_S = 20.0
 _CONSOLE_LINES = 12
@@ -123,7 +126,8 @@ async def reaches_user_space(launcher: Launcher, image: GuestImage, shape: Shape
         return str(problem)
     if came_up:
         return None
-    last = console.splitlines()[-1:] or ["an empty console"]
+    shown = [line.strip() for line in console.splitlines() if line.strip()]
+    last = shown[-1:] or ["an empty console"]
     return f"no user space within {shape.accelerator.boot_limit_s:g} s; last seen: {last[0]}"
 
 
@@ -159,7 +163,13 @@ async def _watch_boot(
         finally:
             await end(launched)
         text = _tail(console).decode(errors="replace")
-    return "".join(char for char in text if char == "\n" or char.isprintable()), seen
+    return _printable(text), seen
+
+
+def _printable(text: str) -> str:
+    """Leave out what a firmware or a hostile guest may send to steer a terminal."""
+    plain = _TERMINAL_CONTROL.sub("", text)
+    return "".join(char for char in plain if char == "\n" or char.isprintable())
 
 
 def _tail(console: int) -> bytes:

@@ -28,7 +28,7 @@ from luminaguard.vm.linux import (
 
 PAGE_BYTES = 4096
 _EMPTY_PAGE = bytes(PAGE_BYTES)
-_JOIN_BYTES = 16 * PAGE_BYTES
+_JOIN_BYTES = 4 * PAGE_BYTES
 """Empty stretches shorter than this are stored: a system call costs more than they do."""
 _PIECE_BYTES = 1024 * 1024
 """Copied and hashed at once; small enough to stay in a core's cache."""
