@@ -76,9 +76,11 @@ wanted_packages() {
   fi
 }
 
+free_mib() { df -Pm "$1" | awk 'NR == 2 { print $4 }'; }
+
 require_space() { # require_space DIRECTORY
   local free_mib
-  free_mib="$(df -Pm "$1" | awk 'NR == 2 { print $4 }')"
+  free_mib="$(free_mib "$1")"
   [ "$free_mib" -ge "$MIN_FREE_MIB" ] ||
     die "only $free_mib MiB are free on the disk of $1; $MIN_FREE_MIB MiB are needed" \
       "free some space and run 'make setup' again"
@@ -106,13 +108,19 @@ require_root() { # require_root PACKAGES...
   fi
 }
 
+readonly NO_NETWORK='could not (resolve|connect)|temporary failure|unable to connect|timed out'
+
+explain_full_disk() { # explain_full_disk LOG: ends here if that is what went wrong
+  ! grep -qiE 'no space left|enough free space' "$1" && [ "$(free_mib .)" -gt 20 ] && [ "$(free_mib /tmp)" -gt 20 ] && return
+  die "the disk is full" "free at least $MIN_FREE_MIB MiB and run 'make setup' again"
+}
+
 explain_apt() { # explain_apt LOG PACKAGES...: ends with the error and its fix
   local log="$1"
   shift
   tail -n 15 "$log" >&2
-  if grep -qiE 'no space left|enough free space' "$log"; then
-    die "the disk is full" "free at least $MIN_FREE_MIB MiB and run 'make setup' again"
-  elif grep -qiE 'could not (resolve|connect)|temporary failure|failed to fetch|unable to connect|timed out' "$log"; then
+  explain_full_disk "$log"
+  if grep -qiE "$NO_NETWORK|failed to fetch" "$log"; then
     die "apt could not reach its package sources" "check the network, proxy and apt sources, then run 'make setup' again"
   elif grep -qi 'could not get lock' "$log"; then
     die "another package installation is running" "wait for it to end and run 'make setup' again"
@@ -133,11 +141,14 @@ apt_install() { # apt_install PACKAGES...
   fi
   say "installing host programs: $*"
   if ! as_root apt-get "${options[@]}" --no-install-recommends install "$@" >"$log" 2>&1; then
-    grep -qiE 'unable to locate|failed to fetch|no installation candidate' "$log" || explain_apt "$log" "$@"
+    if grep -qiE "$NO_NETWORK" "$log" || ! grep -qiE 'unable to locate|failed to fetch|no installation candidate' "$log"; then
+      explain_apt "$log" "$@"
+    fi
     say "package lists look old: fetching them again (apt-get update)"
     as_root apt-get "${options[@]}" update >"$log" 2>&1 || explain_apt "$log" "$@"
     as_root apt-get "${options[@]}" --no-install-recommends install "$@" >"$log" 2>&1 || explain_apt "$log" "$@"
   fi
+  rm -f "$log"
 }
 
 install_host_programs() {
@@ -173,25 +184,32 @@ venv_is_current() {
 
 explain_pip() { # explain_pip LOG
   tail -n 15 "$1" >&2
-  if grep -qi 'no space left' "$1"; then
-    die "the disk is full" "free at least $MIN_FREE_MIB MiB and run 'make setup' again"
-  elif grep -qiE 'connection|timed out|name resolution|temporary failure|certificate' "$1"; then
+  explain_full_disk "$1"
+  if grep -qiE "connection|certificate|$NO_NETWORK" "$1"; then
     die "pip could not reach its package index" "check the network, proxy and pip configuration ('pip config list'), then run 'make setup' again"
-  elif grep -qiE 'no matching distribution|could not find a version' "$1"; then
-    die "pip's package index does not offer a pinned version" "check 'pip config list'; constraints.txt names the versions"
+  elif grep -qiE 'no matching distribution|could not find a version|conflicting dependencies' "$1"; then
+    die "pip's package index could not be asked for a pinned version, or does not have it" \
+      "check the network and 'pip config list'; constraints.txt names the versions"
   fi
   die "pip could not install the Python packages" "see pip's own words above"
 }
 
 pip_install() {
-  .venv/bin/python -m pip --disable-pip-version-check --no-input install --quiet -c constraints.txt "$@" >.venv/setup.log 2>&1 || explain_pip .venv/setup.log
+  local log
+  log="$(mktemp)"
+  # shellcheck disable=SC2064 # the name is wanted as it is now
+  trap "rm -f '$log'" EXIT
+  .venv/bin/python -m pip --disable-pip-version-check --no-input install --quiet -c constraints.txt "$@" \
+    >"$log" 2>&1 || explain_pip "$log"
+  rm -f "$log"
 }
 
 make_venv() {
   require_space .
   if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
     say "creating .venv with $("$PYTHON" --version)"
-    "$PYTHON" -m venv --clear .venv || die "Python could not create .venv" "check that $PWD is writable, then run 'make setup' again"
+    "$PYTHON" -m venv --clear .venv ||
+      die "Python could not create .venv" "check that $PWD is writable and has space, then run 'make setup' again"
   fi
   say "installing Python packages into .venv (constraints.txt)"
   rm -f "$STAMP"
