@@ -10,11 +10,11 @@ import pytest
 from luminaguard.errors import GuestLost, HypervisorUnavailable
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
-from luminaguard.vm.backends.qemu.jail import Confinement, Limits, tool
-from luminaguard.vm.backends.qemu.jailroot import prepare_root
+from luminaguard.vm.backends.qemu.confinement.jail import Confinement, Limits, tool
+from luminaguard.vm.backends.qemu.confinement.jailroot import prepare_root
+from luminaguard.vm.backends.qemu.confinement.process import VmmProcess
+from luminaguard.vm.backends.qemu.confinement.uids import can_switch_users, lease_uid
 from luminaguard.vm.backends.qemu.machine import QemuMachine
-from luminaguard.vm.backends.qemu.process import VmmProcess
-from luminaguard.vm.backends.qemu.uids import can_switch_users, lease_uid
 from luminaguard.vm.hypervisor import Template
 from luminaguard.vm.lifecycle import VmState
 

@@ -2,7 +2,6 @@
 
 `backend.py` is the `Hypervisor`, `machine.py` the `MicroVM`. Below them, from the top:
 `cold.py` boots, `launch.py` starts a QEMU and checks it, `template.py` and `memory.py` keep saved
-guests, `accelerator.py` picks by booting, `command.py` writes the command line, `process.py`,
-`jail.py`, `jailroot.py`, `uids.py` and `userns.py` confine, `readback.py` looks at what the
-running process really has, `qmp.py` talks to QEMU itself.
+guests, `accelerator.py` picks by booting, `command.py` writes the command line, `qmp.py` talks to
+QEMU itself, and `confinement/` stands around its process.
 """

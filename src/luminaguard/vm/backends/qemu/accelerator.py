@@ -15,7 +15,7 @@ from typing import cast
 from luminaguard.domain.calls import canonical_json
 from luminaguard.domain.isolation import Tier
 from luminaguard.errors import HypervisorUnavailable
-from luminaguard.vm.backends.qemu.uids import can_switch_users
+from luminaguard.vm.backends.qemu.confinement.uids import can_switch_users
 from luminaguard.vm.hypervisor import Probe
 
 

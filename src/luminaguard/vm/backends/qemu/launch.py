@@ -14,14 +14,19 @@ from anyio.to_thread import run_sync
 from luminaguard.domain.isolation import Isolation
 from luminaguard.errors import GuestLost, HypervisorUnavailable
 from luminaguard.vm.backends.qemu.command import Shape, Wiring
-from luminaguard.vm.backends.qemu.jail import NAMESPACE_LAYERS, Confinement, Limits, tool
-from luminaguard.vm.backends.qemu.jailroot import JailRoot, existing_root, prepare_root
-from luminaguard.vm.backends.qemu.process import VmmProcess
+from luminaguard.vm.backends.qemu.confinement.jail import (
+    NAMESPACE_LAYERS,
+    Confinement,
+    Limits,
+    tool,
+)
+from luminaguard.vm.backends.qemu.confinement.jailroot import JailRoot, existing_root, prepare_root
+from luminaguard.vm.backends.qemu.confinement.process import VmmProcess
+from luminaguard.vm.backends.qemu.confinement.readback import read_jail, require_minimum
+from luminaguard.vm.backends.qemu.confinement.uids import can_switch_users, lease_uid
+from luminaguard.vm.backends.qemu.confinement.undertaker import Undertaker
+from luminaguard.vm.backends.qemu.confinement.userns import namespaces_refused
 from luminaguard.vm.backends.qemu.qmp import Qmp
-from luminaguard.vm.backends.qemu.readback import read_jail, require_minimum
-from luminaguard.vm.backends.qemu.uids import can_switch_users, lease_uid
-from luminaguard.vm.backends.qemu.undertaker import Undertaker
-from luminaguard.vm.backends.qemu.userns import namespaces_refused
 from luminaguard.vm.channel import Channel
 from luminaguard.vm.directories import cache_lock, make_private
 from luminaguard.vm.guest import GuestClient

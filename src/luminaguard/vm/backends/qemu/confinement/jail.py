@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from luminaguard.errors import HypervisorUnavailable
-from luminaguard.vm.backends.qemu.jailroot import FIRMWARE, JailRoot
+from luminaguard.vm.backends.qemu.confinement.jailroot import FIRMWARE, JailRoot
 
 NAMESPACE_LAYERS = frozenset({"mount-namespace", "pid-namespace", "net-namespace", "ipc-namespace"})
 _INNER_UID = 65533
