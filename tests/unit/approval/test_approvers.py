@@ -19,7 +19,7 @@ from luminaguard.testing.cards import text_card
 
 pytestmark = pytest.mark.anyio
 
-CARD = text_card({"a.txt": ("old", "new")})
+CARD = text_card({"a.txt": ("old", "new")}, open_for=timedelta(days=1))  # outlasts a long test run
 REQUEST = CARD.request
 
 
