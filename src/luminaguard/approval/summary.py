@@ -73,4 +73,8 @@ def headline(summary: Summary) -> str:
 def kinds_text(changeset: Changeset) -> str:
     """Return how many paths changed in which way."""
     counts = summarize(changeset, ()).counts
-    return ", ".join(f"{count:,} {KIND_WORDS[kind]}" for kind, count in counts.items())
+    return ", ".join(f"{count:,} {_words(kind, count)}" for kind, count in counts.items())
+
+
+def _words(kind: ChangeKind, count: int) -> str:
+    return KIND_WORDS[kind] if count == 1 else KIND_WORDS[kind].replace("directory", "directories")
