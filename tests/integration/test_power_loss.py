@@ -5,7 +5,9 @@ The log of a real commit is cut after every operation. For each cut, every disk 
 nothing but that disk.
 """
 
-import shutil
+import os
+import tempfile
+import traceback
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from luminaguard.testing.commits import Scene
 from luminaguard.testing.disk import unsynced
 from luminaguard.testing.powerloss import Disk, Recording, losses
-from luminaguard.testing.trees import Node, directory, file, link, read_tree
+from luminaguard.testing.trees import Node, directory, file, link, read_tree, remove_tree
 from luminaguard.workspace.lock import CommitStore
 from luminaguard.workspace.recovery import Ending, RecoveryReport, pending, recover
 from luminaguard.workspace.root import WorkspaceRoot
@@ -47,6 +49,8 @@ AFTER = {
     "shut/in": file("2"),
 }
 
+ORDINARY_UID = 65534
+
 
 class Replay:
     """A disk as a power loss left it, made for real."""
@@ -70,7 +74,7 @@ class Replay:
 
     def close(self) -> None:
         self.root.close()
-        shutil.rmtree(self.place)
+        remove_tree(self.place)
 
 
 def recorded_commit(place: Path) -> Recording:
@@ -117,21 +121,51 @@ def test_a_commit_that_answered_is_on_the_disk_whatever_is_lost(tmp_path: Path) 
         replay.close()
 
 
-@pytest.mark.guarantee("G3")
-def test_a_power_loss_during_recovery_is_recovered_from_too(tmp_path: Path) -> None:
-    recording = recorded_commit(tmp_path / "recorded")
+def lose_power_twice(place: Path) -> None:
+    """Cut a commit, recover, cut the recovery, and recover again."""
+    recording = recorded_commit(place / "recorded")
     size = len(recording.log)
     done = 0
-    for count in range(size // 2, size, 7):
+    for count in range(size // 2, size, 9):
         for kind, disk in enumerate(losses(recording, count, seed=3, chances=2)):
-            first = Replay(disk, tmp_path / f"first-{count}-{kind}")
+            first = Replay(disk, place / f"first-{count}-{kind}")
             second = Recording([first.place / "project", first.store.directory])
             first.recover(second)
             first.close()
-            for cut in range(1, len(second.log), 6):
+            for cut in range(1, len(second.log), 8):
                 for index, left in enumerate(losses(second, cut, seed=4, chances=1)):
-                    replay = Replay(left, tmp_path / f"second-{count}-{kind}-{cut}-{index}")
+                    replay = Replay(left, place / f"second-{count}-{kind}-{cut}-{index}")
                     check(replay, replay.recover())
                     replay.close()
                     done += 1
     assert done > 100
+
+
+@pytest.mark.guarantee("G3")
+def test_a_power_loss_during_recovery_is_recovered_from_too(tmp_path: Path) -> None:
+    lose_power_twice(tmp_path)
+
+
+@pytest.mark.guarantee("G3")
+@pytest.mark.skipif(os.geteuid() != 0, reason="the tests already run as an ordinary user")
+def test_a_power_loss_during_recovery_is_recovered_from_by_an_ordinary_user_too() -> None:
+    """Read-only directories stop everybody but root, so order matters more."""
+    place = Path(tempfile.mkdtemp())
+    os.chown(place, ORDINARY_UID, ORDINARY_UID)
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setresgid(ORDINARY_UID, ORDINARY_UID, ORDINARY_UID)
+            os.setresuid(ORDINARY_UID, ORDINARY_UID, ORDINARY_UID)
+            lose_power_twice(place)
+            code = 0
+        except BaseException:  # noqa: BLE001 - the parent learns of it by the exit status
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    try:
+        assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        remove_tree(place)

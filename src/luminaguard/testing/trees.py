@@ -1,6 +1,7 @@
 """Small trees as values: write one, read one, and the changeset that leads from one to another."""
 
 import os
+import shutil
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,6 +77,16 @@ def read_tree(root: Path) -> dict[str, Node]:
             place = Path(top, name)
             found[str(place.relative_to(root))] = _read(place)
     return found
+
+
+def remove_tree(root: Path) -> None:
+    """Delete a directory and everything in it, directories closed to their owner included."""
+    root.chmod(0o700)
+    for top, directories, _ in os.walk(root):
+        for place in (Path(top, name) for name in directories):
+            if not place.is_symlink():
+                place.chmod(0o700)
+    shutil.rmtree(root)
 
 
 def identities(root: Path) -> dict[str, Identity]:

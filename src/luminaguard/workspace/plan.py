@@ -62,6 +62,11 @@ class Step:
         """Whether it shuts its owner out of a directory, and so must wait for all other steps."""
         return self.action is Action.CHMOD and self.after is not None and _shuts(self.after)
 
+    @property
+    def opens(self) -> bool:
+        """Whether it lets its owner into a directory, so that taking it back shuts them out."""
+        return self.action is Action.CHMOD and self.before is not None and _shuts(self.before)
+
     def as_json(self) -> dict[str, JsonValue]:
         """Return the journaled form."""
         return {

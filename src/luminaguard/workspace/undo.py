@@ -49,20 +49,29 @@ class Undo:
         Raises:
             OSError: the disk failed; the rest is not taken back.
         """
-        unknown: dict[str, str] = {}
         for step in steps:
             self._first.setdefault(step.path, step)
+        unknown: dict[str, str] = {}
+        is_durable = False
         for step in reversed(steps):
-            try:
-                why = self._one(step)
-            except OSError as error:
-                if error.errno not in MOVED | {errno.EACCES, errno.EPERM}:
-                    raise
-                why = error.strerror or _CHANGED
-            if why:
+            if step.opens and not is_durable:
+                # A directory must not be shut on the disk while what goes into it is not there.
+                sync(self._tree, self._stage, steps)
+                is_durable = True
+            if why := self._why_not(step):
                 unknown.setdefault(step.path, why)
-        sync(self._tree, self._stage, steps)
+        if not is_durable:
+            sync(self._tree, self._stage, steps)
         return unknown
+
+    def _why_not(self, step: Step) -> str:
+        """Take one step back; return why it could not be, or ""."""
+        try:
+            return self._one(step)
+        except OSError as error:
+            if error.errno not in MOVED | {errno.EACCES, errno.EPERM}:
+                raise
+            return error.strerror or _CHANGED
 
     def _one(self, step: Step) -> str:
         """Take one step back; "" when its path is as it was before."""

@@ -1,7 +1,5 @@
 """For any tree and any change of it: a commit makes exactly that, a failure nothing at all."""
 
-import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from luminaguard.domain.changeset import EntryType
 from luminaguard.errors import WorkspaceError
 from luminaguard.testing.commits import Scene
 from luminaguard.testing.disk import FailAt, StopAt, Stopped, unsynced, watched
-from luminaguard.testing.trees import Node, directory, file, link
+from luminaguard.testing.trees import Node, directory, file, link, remove_tree
 from luminaguard.workspace.plan import Action, plan, with_opened
 
 NAMES = st.sampled_from(["a", "b", "c", "ä", "with space", "-n", "new\nline"])
@@ -49,11 +47,7 @@ class Place:
         return self.path / "scene"
 
     def __exit__(self, *_args: object) -> None:
-        for top, directories, _files in os.walk(self.path):
-            for place in (Path(top, name) for name in directories):
-                if not place.is_symlink():
-                    place.chmod(0o700)
-        shutil.rmtree(self.path)
+        remove_tree(self.path)
 
 
 @pytest.mark.guarantee("G2")
