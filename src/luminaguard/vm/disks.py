@@ -14,7 +14,7 @@ from luminaguard.errors import HypervisorUnavailable, VmError
 from luminaguard.vm.linux import anonymous_file, data_extents, read_at, write_at
 
 _MKE2FS_TIMEOUT_S = 60.0
-_COPY_BYTES = 1024 * 1024
+_COPY_BYTES = 64 * 1024
 _PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
 """Where it may be: an ordinary user's PATH leaves the system directories out."""
 _FEATURES = "^has_journal,^resize_inode,^metadata_csum,sparse_super2"
@@ -59,13 +59,29 @@ def _pattern(cache_dir: Path, size_bytes: int) -> Path:
     if pattern.exists() and pattern.stat().st_size == size_bytes:
         return pattern
     cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    unfinished = cache_dir / f".scratch-{uuid.uuid4().hex}"
+    formatted = cache_dir / f".scratch-{uuid.uuid4().hex}"
+    unfinished = formatted.with_suffix(".sparse")
     try:
-        _format(unfinished, size_bytes)
+        _format(formatted, size_bytes)
+        _dig_holes(formatted, unfinished, size_bytes)
         os.rename(unfinished, pattern)
     finally:
+        formatted.unlink(missing_ok=True)
         unfinished.unlink(missing_ok=True)
     return pattern
+
+
+def _dig_holes(path: Path, target: Path, size_bytes: int) -> None:
+    """Copy without the zeros that mke2fs wrote: each disk is then copied in milliseconds."""
+    source = os.open(path, os.O_RDONLY)
+    try:
+        copy = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        try:
+            _copy_sparse(source, copy, size_bytes)
+        finally:
+            os.close(copy)
+    finally:
+        os.close(source)
 
 
 def _format(path: Path, size_bytes: int) -> None:
