@@ -12,15 +12,15 @@ from pathlib import Path
 from luminaguard.domain import harvest as records
 from luminaguard.domain.changeset import Change, Changeset, EntryType
 from luminaguard.workspace.base import Base
-from luminaguard.workspace.gitrules import read_rules
-from luminaguard.workspace.harvest import Measurement
-from luminaguard.workspace.ignore import IgnoreRules
-from luminaguard.workspace.imaging import build_image
 from luminaguard.workspace.manifest import Identity, Manifest
+from luminaguard.workspace.measure.harvest import Measurement
+from luminaguard.workspace.measure.upper import HarvestLimits
 from luminaguard.workspace.root import WorkspaceRoot
-from luminaguard.workspace.scan import scan
+from luminaguard.workspace.send.gitrules import read_rules
+from luminaguard.workspace.send.ignore import IgnoreRules
+from luminaguard.workspace.send.imaging import build_image
+from luminaguard.workspace.send.scan import scan
 from luminaguard.workspace.spool import Spool
-from luminaguard.workspace.upper import HarvestLimits
 
 Shape = tuple[str, int, bytes]
 """Type, mode, and content or link target."""

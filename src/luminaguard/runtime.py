@@ -41,10 +41,10 @@ from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import Hypervisor
 from luminaguard.vm.spec import VmSpec
-from luminaguard.workspace.lock import CommitStore
-from luminaguard.workspace.recovery import Ending, recover
 from luminaguard.workspace.root import WorkspaceRoot
-from luminaguard.workspace.scan import ScanLimits
+from luminaguard.workspace.send.scan import ScanLimits
+from luminaguard.workspace.settle.lock import CommitStore
+from luminaguard.workspace.settle.recovery import Ending, recover
 
 MIB = 1024 * 1024
 

@@ -18,7 +18,7 @@ import pytest
 from luminaguard.testing.commits import Scene
 from luminaguard.testing.disk import CHANGES, watched
 from luminaguard.testing.trees import Node, changeset_between, file, identities
-from luminaguard.workspace.fileops import real_ops
+from luminaguard.workspace.settle.fileops import real_ops
 
 FILES = 200
 MOMENTS = 200

@@ -16,9 +16,9 @@ from luminaguard.testing.commits import Scene
 from luminaguard.testing.disk import unsynced
 from luminaguard.testing.powerloss import Disk, Recording, losses
 from luminaguard.testing.trees import Node, directory, file, link, read_tree, remove_tree
-from luminaguard.workspace.lock import CommitStore
-from luminaguard.workspace.recovery import Ending, RecoveryReport, pending, recover
 from luminaguard.workspace.root import WorkspaceRoot
+from luminaguard.workspace.settle.lock import CommitStore
+from luminaguard.workspace.settle.recovery import Ending, RecoveryReport, pending, recover
 
 BEFORE = {
     "edit": file("old"),

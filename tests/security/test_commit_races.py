@@ -14,7 +14,7 @@ from luminaguard.errors import ChangesetConflict, RecoveryNeeded, WorkspaceError
 from luminaguard.testing.commits import Scene
 from luminaguard.testing.disk import ActBefore, StopAt, Stopped, unsynced, watched
 from luminaguard.testing.trees import directory, file, link, read_tree
-from luminaguard.workspace.recovery import Ending
+from luminaguard.workspace.settle.recovery import Ending
 
 BEFORE = {
     "edit": file("old"),

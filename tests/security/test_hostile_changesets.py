@@ -30,7 +30,7 @@ from luminaguard.errors import (
     Unrepresentable,
     WorkspaceTooLarge,
 )
-from luminaguard.workspace.upper import HarvestLimits
+from luminaguard.workspace.measure.upper import HarvestLimits
 from measuring import Sent, make_tree, sent
 
 TREE = {

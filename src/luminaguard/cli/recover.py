@@ -12,10 +12,10 @@ from luminaguard.audit.records import RecordKind
 from luminaguard.cli.options import workspace_option
 from luminaguard.config import Settings
 from luminaguard.domain.visible import visible
-from luminaguard.workspace.lock import CommitStore
-from luminaguard.workspace.recovery import Ending, RecoveryReport
-from luminaguard.workspace.recovery import recover as recover_workspace
 from luminaguard.workspace.root import WorkspaceRoot
+from luminaguard.workspace.settle.lock import CommitStore
+from luminaguard.workspace.settle.recovery import Ending, RecoveryReport
+from luminaguard.workspace.settle.recovery import recover as recover_workspace
 
 _SAID = {
     Ending.NOTHING: "nothing to recover in {}",

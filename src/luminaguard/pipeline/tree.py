@@ -13,23 +13,23 @@ from luminaguard.domain.changeset import Changeset
 from luminaguard.domain.diff import FileDiff
 from luminaguard.errors import WorkspaceError
 from luminaguard.workspace.base import Base
-from luminaguard.workspace.cleanfiles import CleanFiles
-from luminaguard.workspace.commit import commit
-from luminaguard.workspace.elsewhere import moved_on_host
-from luminaguard.workspace.gitrules import read_rules
-from luminaguard.workspace.gituser import git_environment
-from luminaguard.workspace.gitview import git_lines
-from luminaguard.workspace.harvest import Measurement
-from luminaguard.workspace.ignore import IgnoreRules
 from luminaguard.workspace.imagecache import ImageCache
-from luminaguard.workspace.imaging import WorkspaceImage
-from luminaguard.workspace.lock import CommitStore
+from luminaguard.workspace.measure.elsewhere import moved_on_host
+from luminaguard.workspace.measure.gitview import git_lines
+from luminaguard.workspace.measure.harvest import Measurement
+from luminaguard.workspace.measure.textdiff import file_diffs
+from luminaguard.workspace.measure.upper import HarvestLimits
 from luminaguard.workspace.root import WorkspaceRoot
-from luminaguard.workspace.scan import ScanLimits
+from luminaguard.workspace.send.cleanfiles import CleanFiles
+from luminaguard.workspace.send.gitrules import read_rules
+from luminaguard.workspace.send.gituser import git_environment
+from luminaguard.workspace.send.ignore import IgnoreRules
+from luminaguard.workspace.send.imaging import WorkspaceImage
+from luminaguard.workspace.send.scan import ScanLimits
+from luminaguard.workspace.settle.commit import commit
+from luminaguard.workspace.settle.lock import CommitStore
 from luminaguard.workspace.spool import Spool
 from luminaguard.workspace.spoolroom import SpoolRoom
-from luminaguard.workspace.textdiff import file_diffs
-from luminaguard.workspace.upper import HarvestLimits
 
 _T = TypeVar("_T")
 

@@ -12,11 +12,11 @@ from luminaguard.testing.trees import (
     read_tree,
     write_tree,
 )
-from luminaguard.workspace.commit import Committed, commit
-from luminaguard.workspace.fileops import FileOps
-from luminaguard.workspace.lock import CommitStore
-from luminaguard.workspace.recovery import RecoveryReport, pending, recover
 from luminaguard.workspace.root import WorkspaceRoot
+from luminaguard.workspace.settle.commit import Committed, commit
+from luminaguard.workspace.settle.fileops import FileOps
+from luminaguard.workspace.settle.lock import CommitStore
+from luminaguard.workspace.settle.recovery import RecoveryReport, pending, recover
 from luminaguard.workspace.spool import Spool
 
 

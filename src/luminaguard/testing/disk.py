@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import cast
 
-from luminaguard.workspace.fileops import FileOps, real_ops
+from luminaguard.workspace.settle.fileops import FileOps, real_ops
 
 Watch = Callable[[str, tuple[object, ...]], None]
 """Called with an operation's name and arguments, before it happens; may raise in its place."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import cast
 
 from luminaguard.testing.disk import Watch, watched
-from luminaguard.workspace.fileops import FileOps, real_ops
+from luminaguard.workspace.settle.fileops import FileOps, real_ops
 
 
 @dataclass(slots=True)

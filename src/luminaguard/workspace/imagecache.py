@@ -12,13 +12,13 @@ from pathlib import Path
 
 from luminaguard.errors import ChangesetConflict
 from luminaguard.workspace.base import Base
-from luminaguard.workspace.cleanfiles import CleanFiles
-from luminaguard.workspace.hostside import HostSide
-from luminaguard.workspace.ignore import IgnoreRules
-from luminaguard.workspace.imaging import WorkspaceImage, build_image
 from luminaguard.workspace.manifest import Manifest
+from luminaguard.workspace.measure.hostside import HostSide
 from luminaguard.workspace.root import WorkspaceRoot
-from luminaguard.workspace.scan import ScanLimits, scan
+from luminaguard.workspace.send.cleanfiles import CleanFiles
+from luminaguard.workspace.send.ignore import IgnoreRules
+from luminaguard.workspace.send.imaging import WorkspaceImage, build_image
+from luminaguard.workspace.send.scan import ScanLimits, scan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

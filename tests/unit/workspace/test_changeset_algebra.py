@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luminaguard.workspace.ignore import IgnoreRules
+from luminaguard.workspace.send.ignore import IgnoreRules
 from measuring import Sent, overlay, sent, shape_of, stream_of
 
 pytestmark = pytest.mark.skipif(

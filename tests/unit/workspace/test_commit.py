@@ -17,7 +17,7 @@ from luminaguard.testing.commits import Scene
 from luminaguard.testing.disk import FailAt, StopAt, Stopped, unsynced, watched
 from luminaguard.testing.trees import directory, file, identities, link, read_tree
 from luminaguard.workspace.manifest import Identity
-from luminaguard.workspace.recovery import Ending
+from luminaguard.workspace.settle.recovery import Ending
 
 BEFORE = {
     "edit.txt": file("old\n"),

@@ -12,7 +12,7 @@ from luminaguard.errors import WorkspaceError
 from luminaguard.testing.commits import Scene
 from luminaguard.testing.disk import FailAt, StopAt, Stopped, unsynced, watched
 from luminaguard.testing.trees import Node, directory, file, link, remove_tree
-from luminaguard.workspace.plan import Action, plan, with_opened
+from luminaguard.workspace.settle.plan import Action, plan, with_opened
 
 NAMES = st.sampled_from(["a", "b", "c", "ä", "with space", "-n", "new\nline"])
 MODES = st.sampled_from([0o644, 0o600, 0o755, 0o444, 0o400])

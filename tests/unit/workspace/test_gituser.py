@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from luminaguard.workspace.gituser import git_environment
+from luminaguard.workspace.send.gituser import git_environment
 
 
 def settings(variables: dict[str, str]) -> dict[str, str]:

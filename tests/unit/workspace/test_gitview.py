@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from luminaguard.domain.harvest import FileBytes, UpperDirectory, UpperFile, UpperRecord, Whiteout
-from luminaguard.workspace.gitview import git_lines
+from luminaguard.workspace.measure.gitview import git_lines
 from measuring import make_tree, sent, shape_of
 
 

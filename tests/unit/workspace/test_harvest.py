@@ -15,7 +15,7 @@ from luminaguard.domain.harvest import (
     Whiteout,
 )
 from luminaguard.errors import ChangesetConflict, Unrepresentable
-from luminaguard.workspace.elsewhere import moved_on_host
+from luminaguard.workspace.measure.elsewhere import moved_on_host
 from measuring import make_tree, sent
 
 TREE = {"a.txt": "one\n", "d/x": "x\n", "d/y": "y\n", ".gitignore": "build/\n*.log\n"}

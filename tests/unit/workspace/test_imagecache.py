@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from luminaguard.workspace.cleanfiles import CleanFiles
-from luminaguard.workspace.gitrules import read_rules
 from luminaguard.workspace.imagecache import ImageCache
 from luminaguard.workspace.root import WorkspaceRoot
+from luminaguard.workspace.send.cleanfiles import CleanFiles
+from luminaguard.workspace.send.gitrules import read_rules
 from measuring import make_tree
 
 KEY = "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC" * 3 + "\n"

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luminaguard.errors import WorkspaceError
-from luminaguard.workspace.cleanfiles import CleanFiles
-from luminaguard.workspace.gitrules import read_rules
-from luminaguard.workspace.imaging import WorkspaceImage, build_image
 from luminaguard.workspace.manifest import Identity
 from luminaguard.workspace.root import WorkspaceRoot
-from luminaguard.workspace.scan import scan
+from luminaguard.workspace.send.cleanfiles import CleanFiles
+from luminaguard.workspace.send.gitrules import read_rules
+from luminaguard.workspace.send.imaging import WorkspaceImage, build_image
+from luminaguard.workspace.send.scan import scan
 from measuring import make_tree, shape_of
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting an image needs root")

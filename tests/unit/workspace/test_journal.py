@@ -7,10 +7,10 @@ import pytest
 
 from luminaguard.domain.changeset import Entry, EntryType
 from luminaguard.errors import RecoveryNeeded
-from luminaguard.workspace import journal as journals
-from luminaguard.workspace.fileops import real_ops
-from luminaguard.workspace.journal import Journal, Mark, Plan
-from luminaguard.workspace.plan import Action, Step
+from luminaguard.workspace.settle import journal as journals
+from luminaguard.workspace.settle.fileops import real_ops
+from luminaguard.workspace.settle.journal import Journal, Mark, Plan
+from luminaguard.workspace.settle.plan import Action, Step
 
 PLAN = Plan(
     nonce="n0",

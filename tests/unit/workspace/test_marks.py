@@ -3,8 +3,8 @@
 import pytest
 
 from luminaguard.domain.changeset import Change, ChangeKind, Entry, EntryType
-from luminaguard.workspace.collisions import folded
-from luminaguard.workspace.marks import marks_of
+from luminaguard.workspace.measure.collisions import folded
+from luminaguard.workspace.measure.marks import marks_of
 
 FILE = Entry(type=EntryType.FILE, mode=0o644, size=1, sha256="0")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from luminaguard.workspace.posix import PosixOps, _walk  # pyright: ignore[reportPrivateUsage]
+from luminaguard.workspace.settle.posix import PosixOps, _walk  # pyright: ignore[reportPrivateUsage]
 
 OpenDir = Callable[[int, str], int]
 BOTH_WAYS = pytest.mark.parametrize(

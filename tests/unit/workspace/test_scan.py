@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from luminaguard.domain.changeset import EntryType
 from luminaguard.errors import WorkspaceTooLarge
-from luminaguard.workspace.gitindex import UnreadableIndex, tracked_paths
-from luminaguard.workspace.gitrules import global_excludes_file, read_rules
 from luminaguard.workspace.manifest import Manifest
 from luminaguard.workspace.root import WorkspaceRoot
-from luminaguard.workspace.scan import ScanLimits, scan
+from luminaguard.workspace.send.gitindex import UnreadableIndex, tracked_paths
+from luminaguard.workspace.send.gitrules import global_excludes_file, read_rules
+from luminaguard.workspace.send.scan import ScanLimits, scan
 from measuring import make_tree
 
 

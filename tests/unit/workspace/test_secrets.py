@@ -5,7 +5,7 @@ import string
 
 import pytest
 
-from luminaguard.workspace.secrets import (
+from luminaguard.workspace.send.secrets import (
     MAX_SEARCHED_BYTES,
     is_git_config,
     redact_git_config,

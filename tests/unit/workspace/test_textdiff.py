@@ -12,7 +12,12 @@ from luminaguard.domain.changeset import Change, ChangeKind, Entry, EntryType
 from luminaguard.domain.diff import Body, FileDiff, LineKind
 from luminaguard.domain.harvest import FileBytes, UpperFile, UpperSymlink, Whiteout
 from luminaguard.errors import ChangesetConflict
-from luminaguard.workspace.textdiff import MAX_TEXT_BYTES, before_bytes, file_diff, file_diffs
+from luminaguard.workspace.measure.textdiff import (
+    MAX_TEXT_BYTES,
+    before_bytes,
+    file_diff,
+    file_diffs,
+)
 from measuring import make_tree, sent
 
 

@@ -9,8 +9,8 @@ from os import stat_result
 from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
 
 from luminaguard.domain.changeset import Entry, EntryType
-from luminaguard.workspace.fileops import FileOps
 from luminaguard.workspace.manifest import Identity
+from luminaguard.workspace.settle.fileops import FileOps
 
 BLOCK_BYTES = 1 << 20
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from luminaguard.errors import WorkspaceError
 
 if sys.platform != "win32":
-    from luminaguard.workspace.posix import PosixOps
+    from luminaguard.workspace.settle.posix import PosixOps
 
 
 class FileOps(Protocol):

@@ -14,7 +14,7 @@ from typing import cast
 from pathspec import GitIgnoreSpec
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-from luminaguard.workspace.gitindex import folders_of
+from luminaguard.workspace.send.gitindex import folders_of
 
 CACHES = (
     "__pycache__/",

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from luminaguard.domain.changeset import Change, Changeset, Entry, EntryType
 from luminaguard.domain.diff import Body, FileDiff, Hunk, LineKind
 from luminaguard.workspace.base import Base
-from luminaguard.workspace.hostside import HostSide, conflict
+from luminaguard.workspace.measure.hostside import HostSide, conflict
 from luminaguard.workspace.root import WorkspaceRoot
 from luminaguard.workspace.spool import Spool
 

@@ -11,13 +11,13 @@ from stat import S_IMODE
 
 from luminaguard.domain.changeset import EntryType
 from luminaguard.errors import WorkspaceError
-from luminaguard.workspace.fileops import FileOps
-from luminaguard.workspace.inspect import is_as, look, opened, same_but_ctime
 from luminaguard.workspace.manifest import Identity
-from luminaguard.workspace.plan import Action, Step
-from luminaguard.workspace.stage import Stage
-from luminaguard.workspace.tree import MOVED, Tree
-from luminaguard.workspace.verify import Checked, conflict
+from luminaguard.workspace.settle.fileops import FileOps
+from luminaguard.workspace.settle.inspect import is_as, look, opened, same_but_ctime
+from luminaguard.workspace.settle.plan import Action, Step
+from luminaguard.workspace.settle.stage import Stage
+from luminaguard.workspace.settle.tree import MOVED, Tree
+from luminaguard.workspace.settle.verify import Checked, conflict
 
 SPECIAL_BITS = 0o7000
 """Set-user-ID, set-group-ID, sticky: a change of mode leaves them as the host has them."""

@@ -6,9 +6,9 @@ import stat
 from luminaguard.domain.changeset import EntryType
 from luminaguard.workspace.base import Base
 from luminaguard.workspace.confined import Descent
-from luminaguard.workspace.imaging import is_unmoved
 from luminaguard.workspace.manifest import ManifestEntry
 from luminaguard.workspace.root import WorkspaceRoot
+from luminaguard.workspace.send.imaging import is_unmoved
 
 
 def moved_on_host(root: WorkspaceRoot, base: Base) -> tuple[str, ...]:

@@ -19,21 +19,21 @@ from luminaguard.domain.changeset import (
 from luminaguard.domain.harvest import UpperRecord
 from luminaguard.errors import ChangesetConflict, Unrepresentable
 from luminaguard.workspace.base import Base
-from luminaguard.workspace.collisions import check_collisions
-from luminaguard.workspace.hostside import HostSide, conflict
-from luminaguard.workspace.ignore import IgnoreRules
 from luminaguard.workspace.manifest import ManifestEntry
-from luminaguard.workspace.marks import marks_of
-from luminaguard.workspace.overlay import FromImage, MergedTree, Sight
-from luminaguard.workspace.root import WorkspaceRoot
-from luminaguard.workspace.spool import Spool
-from luminaguard.workspace.upper import (
+from luminaguard.workspace.measure.collisions import check_collisions
+from luminaguard.workspace.measure.hostside import HostSide, conflict
+from luminaguard.workspace.measure.marks import marks_of
+from luminaguard.workspace.measure.overlay import FromImage, MergedTree, Sight
+from luminaguard.workspace.measure.upper import (
     MAX_PATH_BYTES,
     HarvestLimits,
     UpperNode,
     UpperReceiver,
     UpperType,
 )
+from luminaguard.workspace.root import WorkspaceRoot
+from luminaguard.workspace.send.ignore import IgnoreRules
+from luminaguard.workspace.spool import Spool
 
 _SCRATCH_EXAMPLES = 5
 _CONFLICTS_NAMED = 5

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from luminaguard.domain.changeset import EntryType
 from luminaguard.errors import WorkspaceError, WorkspaceTooLarge
 from luminaguard.workspace.confined import DIRECTORY_FLAGS, FILE_FLAGS, read_all
-from luminaguard.workspace.gitrules import MAX_RULES_BYTES, lines_of
-from luminaguard.workspace.ignore import (
+from luminaguard.workspace.manifest import Identity, Manifest, ManifestEntry
+from luminaguard.workspace.root import WorkspaceRoot
+from luminaguard.workspace.send.gitrules import MAX_RULES_BYTES, lines_of
+from luminaguard.workspace.send.ignore import (
     VENV_MARKER,
     IgnoreRules,
     holds_host_binaries,
     is_reserved,
 )
-from luminaguard.workspace.manifest import Identity, Manifest, ManifestEntry
-from luminaguard.workspace.root import WorkspaceRoot
-from luminaguard.workspace.secrets import secret_by_name, secret_directory
+from luminaguard.workspace.send.secrets import secret_by_name, secret_directory
 
 _MAX_DEPTH = 200
 _MAX_PATH_BYTES = 4000

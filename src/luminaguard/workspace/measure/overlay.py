@@ -14,7 +14,7 @@ from luminaguard.domain.changeset import EntryType
 from luminaguard.errors import HostileStream, WorkspaceTooLarge
 from luminaguard.workspace.base import Base
 from luminaguard.workspace.manifest import ManifestEntry
-from luminaguard.workspace.upper import UpperNode, UpperType
+from luminaguard.workspace.measure.upper import UpperNode, UpperType
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,19 +16,19 @@ from dataclasses import dataclass
 
 from luminaguard.domain.changeset import Changeset, EntryType
 from luminaguard.errors import RecoveryNeeded, WorkspaceError
-from luminaguard.workspace import journal as journals
-from luminaguard.workspace.apply import Steps
-from luminaguard.workspace.fileops import FileOps, real_ops
-from luminaguard.workspace.inspect import same_but_ctime
-from luminaguard.workspace.journal import Journal, Mark, Plan
-from luminaguard.workspace.lock import CommitStore
 from luminaguard.workspace.manifest import Identity
-from luminaguard.workspace.plan import Step, plan, with_opened
+from luminaguard.workspace.settle import journal as journals
+from luminaguard.workspace.settle.apply import Steps
+from luminaguard.workspace.settle.fileops import FileOps, real_ops
+from luminaguard.workspace.settle.inspect import same_but_ctime
+from luminaguard.workspace.settle.journal import Journal, Mark, Plan
+from luminaguard.workspace.settle.lock import CommitStore
+from luminaguard.workspace.settle.plan import Step, plan, with_opened
+from luminaguard.workspace.settle.stage import Stage, fill
+from luminaguard.workspace.settle.tree import Root, Tree, explained, listed
+from luminaguard.workspace.settle.undo import Undo, sync
+from luminaguard.workspace.settle.verify import Checked, conflict, verify
 from luminaguard.workspace.spool import Spool
-from luminaguard.workspace.stage import Stage, fill
-from luminaguard.workspace.tree import Root, Tree, explained, listed
-from luminaguard.workspace.undo import Undo, sync
-from luminaguard.workspace.verify import Checked, conflict, verify
 
 RECOVER = "run `luminaguard recover -w {}`"
 

@@ -20,7 +20,7 @@ from luminaguard.domain.harvest import (
     Whiteout,
 )
 from luminaguard.errors import HostileStream, Unrepresentable, WorkspaceTooLarge
-from luminaguard.workspace.ignore import is_reserved
+from luminaguard.workspace.send.ignore import is_reserved
 from luminaguard.workspace.spool import Spool, SpoolFile
 
 MAX_PATH_BYTES = 4000

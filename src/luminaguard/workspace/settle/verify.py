@@ -10,10 +10,10 @@ from os import stat_result
 
 from luminaguard.domain.changeset import EntryType
 from luminaguard.errors import ChangesetConflict
-from luminaguard.workspace.inspect import Found, is_as, look
 from luminaguard.workspace.manifest import Identity
-from luminaguard.workspace.plan import Action, Step
-from luminaguard.workspace.tree import MOVED, Tree, listed
+from luminaguard.workspace.settle.inspect import Found, is_as, look
+from luminaguard.workspace.settle.plan import Action, Step
+from luminaguard.workspace.settle.tree import MOVED, Tree, listed
 
 
 @dataclass(frozen=True, slots=True)

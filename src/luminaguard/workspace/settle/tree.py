@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from luminaguard.errors import WorkspaceError
-from luminaguard.workspace.fileops import FileOps
-from luminaguard.workspace.inspect import Found, look, opened
-from luminaguard.workspace.plan import Step
+from luminaguard.workspace.settle.fileops import FileOps
+from luminaguard.workspace.settle.inspect import Found, look, opened
+from luminaguard.workspace.settle.plan import Step
 
 MOVED = {
     errno.ENOENT,

@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from luminaguard.workspace.confined import Descent, read_all
-from luminaguard.workspace.gitindex import MAX_INDEX_BYTES, UnreadableIndex, tracked_paths
-from luminaguard.workspace.ignore import IgnoreRules, RuleFile
 from luminaguard.workspace.root import WorkspaceRoot
+from luminaguard.workspace.send.gitindex import MAX_INDEX_BYTES, UnreadableIndex, tracked_paths
+from luminaguard.workspace.send.ignore import IgnoreRules, RuleFile
 
 MAX_RULES_BYTES = 1 << 20
 _SHA256_REPOSITORY = re.compile(rb"(?im)^\s*objectformat\s*=\s*sha256\s*$")

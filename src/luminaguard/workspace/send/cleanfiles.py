@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 from luminaguard.workspace.manifest import Identity
-from luminaguard.workspace.secrets import PATTERNS_DIGEST
+from luminaguard.workspace.send.secrets import PATTERNS_DIGEST
 
 _RECORD = struct.Struct("<QQQqq")
 _MAX_BYTES = 16 + 400_000 * _RECORD.size

@@ -10,11 +10,11 @@ import errno
 import stat
 
 from luminaguard.domain.changeset import EntryType
-from luminaguard.workspace.apply import SPECIAL_BITS, set_mode
-from luminaguard.workspace.inspect import Found, is_as, look, opened
-from luminaguard.workspace.plan import Action, Step
-from luminaguard.workspace.stage import Stage
-from luminaguard.workspace.tree import MOVED, Tree
+from luminaguard.workspace.settle.apply import SPECIAL_BITS, set_mode
+from luminaguard.workspace.settle.inspect import Found, is_as, look, opened
+from luminaguard.workspace.settle.plan import Action, Step
+from luminaguard.workspace.settle.stage import Stage
+from luminaguard.workspace.settle.tree import MOVED, Tree
 
 _CHANGED = "it was changed since"
 _LOST = "its earlier version is not in the staging directory any more"

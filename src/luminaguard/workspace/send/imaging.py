@@ -17,13 +17,13 @@ from pathlib import Path
 
 from luminaguard.domain.changeset import EntryType
 from luminaguard.errors import WorkspaceError
-from luminaguard.workspace.cleanfiles import CleanFiles
 from luminaguard.workspace.confined import Descent, read_all
-from luminaguard.workspace.erofs import ErofsWriter, Node
-from luminaguard.workspace.ignore import IgnoreRules
 from luminaguard.workspace.manifest import Identity, Manifest, ManifestEntry
 from luminaguard.workspace.root import WorkspaceRoot
-from luminaguard.workspace.secrets import is_git_config, redact_git_config, secret_in
+from luminaguard.workspace.send.cleanfiles import CleanFiles
+from luminaguard.workspace.send.erofs import ErofsWriter, Node
+from luminaguard.workspace.send.ignore import IgnoreRules
+from luminaguard.workspace.send.secrets import is_git_config, redact_git_config, secret_in
 
 RACY_NS = 2 * 10**9
 """A file that changed this recently may change again without its time stamps moving.

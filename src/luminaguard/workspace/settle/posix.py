@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 
-from luminaguard.workspace import syscalls
+from luminaguard.workspace.settle import syscalls
 
 assert sys.platform != "win32"  # noqa: S101 - makes the type checker skip this file there
 

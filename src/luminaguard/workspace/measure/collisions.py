@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from luminaguard.domain.changeset import Change
 from luminaguard.errors import Unrepresentable
 from luminaguard.workspace.base import Base
-from luminaguard.workspace.hostside import HostSide
+from luminaguard.workspace.measure.hostside import HostSide
 
 
 def folded(name: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from luminaguard.domain.changeset import Change, EntryType, Mark
-from luminaguard.workspace.collisions import folded
+from luminaguard.workspace.measure.collisions import folded
 
 RUNS_LATER = "runs-later"
 LINK_OUTSIDE = "link-outside"

@@ -19,16 +19,16 @@ from typing import cast
 
 from luminaguard.domain.calls import JsonValue
 from luminaguard.domain.changeset import EntryType
-from luminaguard.workspace import journal as journals
-from luminaguard.workspace.fileops import FileOps, real_ops
-from luminaguard.workspace.inspect import Found, is_as, look, opened
-from luminaguard.workspace.journal import Journal, Journaled, Mark, Plan
-from luminaguard.workspace.lock import CommitStore
-from luminaguard.workspace.plan import Action, Step
-from luminaguard.workspace.preserve import preserve
-from luminaguard.workspace.stage import Stage
-from luminaguard.workspace.tree import Root, Tree, explained
-from luminaguard.workspace.undo import Undo
+from luminaguard.workspace.settle import journal as journals
+from luminaguard.workspace.settle.fileops import FileOps, real_ops
+from luminaguard.workspace.settle.inspect import Found, is_as, look, opened
+from luminaguard.workspace.settle.journal import Journal, Journaled, Mark, Plan
+from luminaguard.workspace.settle.lock import CommitStore
+from luminaguard.workspace.settle.plan import Action, Step
+from luminaguard.workspace.settle.preserve import preserve
+from luminaguard.workspace.settle.stage import Stage
+from luminaguard.workspace.settle.tree import Root, Tree, explained
+from luminaguard.workspace.settle.undo import Undo
 
 
 class Ending(StrEnum):

@@ -16,14 +16,14 @@ from hashlib import sha256
 
 from luminaguard.domain.changeset import Entry, EntryType
 from luminaguard.errors import WorkspaceError
-from luminaguard.workspace.fileops import FileOps
-from luminaguard.workspace.inspect import BLOCK_BYTES, Found, look, opened
-from luminaguard.workspace.journal import Plan
 from luminaguard.workspace.manifest import Identity
-from luminaguard.workspace.plan import Action, Step
+from luminaguard.workspace.settle.fileops import FileOps
+from luminaguard.workspace.settle.inspect import BLOCK_BYTES, Found, look, opened
+from luminaguard.workspace.settle.journal import Plan
+from luminaguard.workspace.settle.plan import Action, Step
+from luminaguard.workspace.settle.tree import Tree
+from luminaguard.workspace.settle.verify import Checked
 from luminaguard.workspace.spool import Spool
-from luminaguard.workspace.tree import Tree
-from luminaguard.workspace.verify import Checked
 
 _BATCH = 64
 """Slots held open at a time: their writing overlaps, and one journal commit serves many."""

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 from luminaguard.domain.changeset import EntryType
-from luminaguard.workspace.fileops import FileOps
-from luminaguard.workspace.inspect import BLOCK_BYTES, Found, opened
-from luminaguard.workspace.lock import make_durable, sync_directory
-from luminaguard.workspace.plan import Step
+from luminaguard.workspace.settle.fileops import FileOps
+from luminaguard.workspace.settle.inspect import BLOCK_BYTES, Found, opened
+from luminaguard.workspace.settle.lock import make_durable, sync_directory
+from luminaguard.workspace.settle.plan import Step
 
 
 def preserve(ops: FileOps, stage_fd: int, step: Step, found: Found, place: Path) -> Path | None:

@@ -14,10 +14,10 @@ from luminaguard.domain.changeset import Entry, EntryType
 from luminaguard.errors import ChangesetConflict, Unrepresentable
 from luminaguard.workspace.base import Base
 from luminaguard.workspace.confined import Descent, read_all
-from luminaguard.workspace.imaging import is_unmoved
 from luminaguard.workspace.manifest import ManifestEntry
 from luminaguard.workspace.root import WorkspaceRoot
-from luminaguard.workspace.secrets import redact_git_config
+from luminaguard.workspace.send.imaging import is_unmoved
+from luminaguard.workspace.send.secrets import redact_git_config
 from luminaguard.workspace.spool import Spool
 
 _BLOCK = 1 << 20

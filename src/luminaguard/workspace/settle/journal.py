@@ -21,9 +21,9 @@ from typing import cast
 
 from luminaguard.domain.changeset import Entry, EntryType
 from luminaguard.errors import RecoveryNeeded
-from luminaguard.workspace.fileops import FileOps
-from luminaguard.workspace.inspect import BLOCK_BYTES, opened
-from luminaguard.workspace.plan import RESERVED, Action, Step
+from luminaguard.workspace.settle.fileops import FileOps
+from luminaguard.workspace.settle.inspect import BLOCK_BYTES, opened
+from luminaguard.workspace.settle.plan import RESERVED, Action, Step
 
 STAGE_PREFIX = f"{RESERVED}-stage-"
 

@@ -1,0 +1,1 @@
+"""What came out of a guest: its claimed upper layer, checked, compared and made readable."""

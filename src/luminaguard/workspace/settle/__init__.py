@@ -1,0 +1,1 @@
+"""How an approved changeset reaches the host: staged, journaled, all or nothing, recoverable."""
