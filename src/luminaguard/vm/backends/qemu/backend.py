@@ -172,6 +172,7 @@ class QemuHypervisor:
     async def _build(self, template: Template) -> None:
         async with await self.boot(template.spec) as machine, self._store.new(template.key) as new:
             await machine.exercise()
+            await machine.settle()
             await machine.snapshot(new)
 
     async def _verifies(self, template: Template) -> bool:

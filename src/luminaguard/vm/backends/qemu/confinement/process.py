@@ -22,6 +22,8 @@ _START_LIMIT_S = 20.0
 _END_LIMIT_S = 10.0
 _MESSAGE_BYTES = 4096
 _REPORT_BYTES = 4096
+_TICKS_PER_S = 100
+"""What the kernel counts CPU time in, towards programs. Source: time(7), "USER_HZ"."""
 
 
 class VmmProcess:
@@ -142,6 +144,18 @@ class VmmProcess:
     def alive(self) -> bool:
         """Whether the process has not ended yet."""
         return self._monitor.poll() is None
+
+    def cpu_s(self) -> float:
+        """Return the CPU time that QEMU has used; 0 once it is gone.
+
+        Source: proc_pid_stat(5), fields 14 and 15.
+        """
+        try:
+            with open(f"/proc/{self.pid}/stat", encoding="utf-8", errors="replace") as source:
+                fields = source.read().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
     async def last_words(self) -> str:
         """Return the end of what QEMU and its confinement wrote, after waiting for their end."""
