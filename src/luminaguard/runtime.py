@@ -19,9 +19,6 @@ from luminaguard.approval.approvers import DenyApprover, all_approver, utc_now
 from luminaguard.approval.queue import ApprovalQueue
 from luminaguard.approval.tty import TtyApprover, has_terminal
 from luminaguard.audit.log import AuditLog
-from luminaguard.audit.query import Query
-from luminaguard.audit.reader import AuditReader
-from luminaguard.audit.records import RecordKind
 from luminaguard.config import Settings, load
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.outcome import Outcome
@@ -29,6 +26,7 @@ from luminaguard.errors import ApprovalError, LuminaGuardError, RecoveryNeeded
 from luminaguard.image.image import GuestImage
 from luminaguard.image.store import ImageStore
 from luminaguard.llm.model import ChatModel
+from luminaguard.pipeline.aftermath import end_what_was_left
 from luminaguard.pipeline.ask import Asking
 from luminaguard.pipeline.guard import Guard
 from luminaguard.pipeline.machine import SessionMachine
@@ -43,8 +41,6 @@ from luminaguard.vm.hypervisor import Hypervisor
 from luminaguard.vm.spec import VmSpec
 from luminaguard.workspace.root import WorkspaceRoot
 from luminaguard.workspace.send.scan import ScanLimits
-from luminaguard.workspace.settle.lock import CommitStore
-from luminaguard.workspace.settle.recovery import Ending, recover
 
 MIB = 1024 * 1024
 
@@ -169,7 +165,12 @@ class Session:
         stack.callback(tree.close)
         log = await to_thread.run_sync(AuditLog.open, settings.state_dir)
         stack.callback(log.close)
-        await to_thread.run_sync(settle_what_was_left, root, log, settings.state_dir)
+        left = await to_thread.run_sync(end_what_was_left, root, log, settings.state_dir)
+        if left.is_blocked:
+            raise RecoveryNeeded(
+                f"an earlier commit to {root.path} ended half way, and files changed since",
+                hint=f"luminaguard recover -w {root.path}",
+            )
         policy = Policy()
         recorder = Recorder(log=log, session_id=self.id, policy_version=policy.version)
         machine = SessionMachine(
@@ -243,25 +244,4 @@ class Session:
             include=self._include,
             limits=ScanLimits(files=workspace.max_files, size_bytes=workspace.max_bytes),
             max_changeset_bytes=workspace.max_changeset_bytes,
-        )
-
-
-def settle_what_was_left(root: WorkspaceRoot, log: AuditLog, state_dir: Path) -> None:
-    """End what an earlier crash left half done here, and close its open intents in the log.
-
-    Raises:
-        RecoveryNeeded: only the user can judge what became of it.
-    """
-    report = recover(root, CommitStore(state_dir, root.dev, root.ino))
-    found: dict[str, Mapping[str, JsonValue]] = {}
-    if report.ending is not Ending.NOTHING:
-        wanted = Query(kind=RecordKind.COMMIT_STARTED, text=report.changeset)
-        for record in AuditReader(state_dir).find(wanted):
-            if record.call_id is not None:
-                found[record.call_id] = report.as_json()
-    log.close_open_intents(found)
-    if report.is_blocked:
-        raise RecoveryNeeded(
-            f"an earlier commit to {root.path} ended half way, and files changed since",
-            hint=f"luminaguard recover -w {root.path}",
         )

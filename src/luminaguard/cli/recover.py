@@ -6,12 +6,10 @@ from pathlib import Path
 import click
 
 from luminaguard.audit.log import AuditLog
-from luminaguard.audit.query import Query
-from luminaguard.audit.reader import AuditReader
-from luminaguard.audit.records import RecordKind
 from luminaguard.cli.options import workspace_option
 from luminaguard.config import Settings
 from luminaguard.domain.visible import visible
+from luminaguard.pipeline.aftermath import end_what_was_left
 from luminaguard.workspace.root import WorkspaceRoot
 from luminaguard.workspace.settle.lock import CommitStore
 from luminaguard.workspace.settle.recovery import Ending, RecoveryReport
@@ -38,11 +36,13 @@ def recover(settings: Settings, *, workspace: Path, as_json: bool) -> None:
     """
     root = WorkspaceRoot.open(workspace, protected=settings.own_dirs)
     try:
-        store = CommitStore(settings.state_dir, root.dev, root.ino)
-        report = recover_workspace(root, store)
-        if report.ending is not Ending.NOTHING:
-            _record(report, settings.state_dir)
+        log = AuditLog.open(settings.state_dir)
+        try:
+            report = end_what_was_left(root, log, settings.state_dir)
+        finally:
+            log.close()
         if report.is_blocked:
+            store = CommitStore(settings.state_dir, root.dev, root.ino)
             report = recover_workspace(root, store, acknowledge=True)
     finally:
         root.close()
@@ -50,17 +50,6 @@ def recover(settings: Settings, *, workspace: Path, as_json: bool) -> None:
         click.echo(json.dumps(report.as_json()))
     else:
         _print(report)
-
-
-def _record(report: RecoveryReport, state_dir: Path) -> None:
-    """Close the audit log's open intent to commit with what recovery found."""
-    log = AuditLog.open(state_dir)
-    try:
-        wanted = Query(kind=RecordKind.COMMIT_STARTED, text=report.changeset)
-        started = AuditReader(state_dir).find(wanted)
-        log.close_open_intents({r.call_id: report.as_json() for r in started if r.call_id})
-    finally:
-        log.close()
 
 
 def _print(report: RecoveryReport) -> None:
