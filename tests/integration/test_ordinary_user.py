@@ -8,6 +8,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user"),
 ]
 
-UID = 12345
+UID = 100_000 + os.getpid() % 400_000
+"""Nobody's, and another one in every test run."""
 PROJECT = Path(__file__).parents[2]
 LIMIT_S = 110.0
 REFUSED = """
@@ -134,5 +136,9 @@ def wait_until_nobody_is_left() -> None:
 
 
 def processes_of(uid: int) -> list[int]:
-    owners = ((int(pid), f"/proc/{pid}") for pid in os.listdir("/proc") if pid.isdigit())
-    return [pid for pid, path in owners if os.path.exists(path) and os.stat(path).st_uid == uid]
+    found: list[int] = []
+    for entry in os.listdir("/proc"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            if entry.isdigit() and os.stat(f"/proc/{entry}").st_uid == uid:
+                found.append(int(entry))
+    return found
