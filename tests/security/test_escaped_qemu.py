@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from luminaguard.errors import GuestLost, HypervisorUnavailable
+from luminaguard.errors import GuestLost, HypervisorUnavailable, VmError
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.backends.qemu.confinement.jail import Confinement, Limits, tool
@@ -140,18 +140,21 @@ async def test_no_clone_can_change_what_later_clones_start_from(machine: QemuMac
 
 
 @pytest.mark.guarantee("G8")
-async def test_qemu_is_killed_for_starting_a_program(machine: QemuMachine) -> None:
+async def test_qemu_cannot_start_a_program(machine: QemuMachine) -> None:
     qmp = machine._launched.qmp
 
     async def start_a_program() -> None:
         await qmp.execute("migrate", uri="exec:/usr/bin/qemu-system-x86_64 --version")
         await qmp.execute("query-status")
 
-    with pytest.raises(GuestLost):
+    with pytest.raises(VmError) as stopped:
         await start_a_program()
-    with anyio.fail_after(10):
-        while machine.state is not VmState.STOPPED:  # noqa: ASYNC110 - the kernel ends it
-            await anyio.sleep(0.01)
+    if isinstance(stopped.value, GuestLost):  # the filter killed it, as QEMU 7.2 has it
+        with anyio.fail_after(10):
+            while machine.state is not VmState.STOPPED:  # noqa: ASYNC110 - the kernel ends it
+                await anyio.sleep(0.01)
+    else:  # the filter refused the call, as QEMU 10 has it
+        assert "Failed to fork (Operation not permitted)" in str(stopped.value)
 
 
 async def test_the_root_disk_and_the_workspace_image_are_open_read_only(
