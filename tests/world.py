@@ -7,7 +7,13 @@ from pathlib import Path
 from luminaguard.approval.approver import Approver
 from luminaguard.audit.query import Query
 from luminaguard.audit.reader import AuditReader
-from luminaguard.config import ApprovalSettings, PolicySettings, Settings, WorkspaceSettings
+from luminaguard.config import (
+    ApprovalSettings,
+    PolicySettings,
+    Settings,
+    VmSettings,
+    WorkspaceSettings,
+)
 from luminaguard.domain.execution import Execution, GuestReport
 from luminaguard.image.image import GuestImage
 from luminaguard.runtime import Session
@@ -29,6 +35,7 @@ class World:
             config_file=self.root / "config" / "config.toml",
             approval=ApprovalSettings(timeout_s=30.0),
             policy=PolicySettings(no_effect=no_effect),
+            vm=VmSettings(scratch_mib=8),
             workspace=WorkspaceSettings(max_changeset_bytes=max_changeset_bytes),
         )
 
