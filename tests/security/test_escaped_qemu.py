@@ -76,7 +76,7 @@ async def test_it_can_write_nowhere(tmp_path: Path) -> None:
 
 async def test_it_sees_no_process_of_the_host_and_cannot_signal_one(tmp_path: Path) -> None:
     said = await inside(
-        f"kill -9 {os.getpid()} && echo KILLED; kill -0 {os.getppid()} && echo SEEN; "
+        f"kill -9 {os.getpid()} && echo KILLED; kill -0 {os.getpid()} && echo SEEN; "
         "for one in /proc/[0-9]*; do echo $one; done",
         tmp_path,
     )
