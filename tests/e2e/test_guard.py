@@ -218,6 +218,8 @@ async def test_a_host_file_that_moved_while_the_human_decided_is_a_conflict(worl
     assert (world.workspace / "src/main.py").read_text() == "print('mine')\n"
     assert (world.workspace / "README").exists()
     assert not (world.workspace / "new.txt").exists()
+    await one(world, "deny", "true")
+    assert "intent.unknown" not in world.kinds()
     assert world.verifies()
 
 
@@ -366,6 +368,16 @@ async def test_an_interrupted_command_changes_nothing_and_its_end_is_recorded(
     assert fingerprint(world.workspace) == before
     assert world.hypervisor.machines[0].state is VmState.STOPPED
     assert world.verifies()
+
+
+async def test_an_interruption_between_calls_ends_the_next_one(world: World) -> None:
+    async with world.session(FixedApprover([])) as session:
+        await session.exec(["true"])
+        session.interrupt()
+        outcome = await session.exec(["true"])
+        again = await session.exec(["true"])
+    assert (outcome.kind, outcome.error_code) == (OutcomeKind.FAILED, "interrupted")
+    assert again.kind is OutcomeKind.EXECUTED
 
 
 @pytest.mark.guarantee("G7")

@@ -72,11 +72,13 @@ class Guard:
             return await self.recorder.ended(outcome)
 
     def interrupt(self) -> None:
-        """End the call in progress as failed. A commit that has begun is brought to its end."""
+        """End the call in progress, or else the next one, as failed.
+
+        A commit that has begun is brought to its end.
+        """
         self._scope.cancel()
 
     async def _interruptible(self, call: ToolCall, verdict: Verdict) -> Outcome:
-        self._scope = anyio.CancelScope()
         finished = False
         try:
             with self._scope:
@@ -84,6 +86,7 @@ class Guard:
                 finished = True
                 return outcome
         finally:
+            self._scope = anyio.CancelScope()
             if not finished:
                 await self.machine.destroy()
         return failed(call, verdict, Interrupted("interrupted by the user"), self.now())
@@ -134,9 +137,15 @@ class Guard:
         if rehearsal.changeset.is_empty:
             return executed(call, verdict, rehearsal, decision)
         await self.recorder.committing(call, rehearsal)
-        settled = await self.machine.commit(rehearsal)
         try:
-            await self.recorder.finished_commit(call, settled)
+            settled = await self.machine.commit(rehearsal)
+        except RecoveryNeeded:
+            raise
+        except LuminaGuardError as error:
+            await self.recorder.finished_commit(call, rehearsal, error.code)
+            raise
+        try:
+            await self.recorder.finished_commit(call, settled, "committed")
         except AuditError as error:
             raise RecoveryNeeded("the change is committed, but not recorded as such") from error
         return committed(call, verdict, settled, decision)

@@ -101,9 +101,10 @@ class Recorder:
         body = {"tool": call.tool, "changeset_digest": rehearsal.changeset.digest}
         return await self._append(RecordKind.COMMIT_STARTED, call, body)
 
-    async def finished_commit(self, call: ToolCall, rehearsal: Rehearsal) -> AuditRef:
-        """Record that it is on the host."""
-        body = {"tool": call.tool, "changeset_digest": rehearsal.changeset.digest}
+    async def finished_commit(self, call: ToolCall, rehearsal: Rehearsal, end: str) -> AuditRef:
+        """Record that it is on the host ("committed"), or which error kept it off entirely."""
+        digest = rehearsal.changeset.digest
+        body = {"tool": call.tool, "changeset_digest": digest, "commit": end}
         return await self._append(RecordKind.COMMIT_FINISHED, call, body)
 
     async def ended(self, outcome: Outcome) -> Outcome:
