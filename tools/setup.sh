@@ -165,6 +165,21 @@ install_host_programs() {
   [ "${#packages[@]}" = 0 ] || die "still missing after the installation: ${packages[*]}" "install them by hand, or use Debian 12, 13 or Ubuntu 24.04"
 }
 
+# Ubuntu 24.04 gives ordinary users namespaces only through an AppArmor profile for the program.
+# Its own one for bwrap takes every capability from what bwrap starts, which is all that we need.
+allow_namespaces() {
+  local profile=/usr/share/apparmor/extra-profiles/bwrap-userns-restrict
+  [ "$(id -u)" != 0 ] || return 0
+  ! bwrap --unshare-user --ro-bind / / true 2>/dev/null || return 0
+  [ "$(cat /proc/sys/kernel/apparmor_restrict_unprivileged_userns 2>/dev/null)" = 1 ] || return 0
+  require_root apparmor-profiles
+  [ -f "$profile" ] || apt_install apparmor apparmor-profiles
+  say "letting bwrap make namespaces, by the AppArmor profile bwrap-userns-restrict"
+  if ! as_root cp "$profile" /etc/apparmor.d/ || ! as_root apparmor_parser -r /etc/apparmor.d/bwrap-userns-restrict; then
+    die "AppArmor forbids ordinary users the namespaces that confine a micro-VM" "run LuminaGuard as root, or allow bwrap 'userns' in an AppArmor profile"
+  fi
+}
+
 require_python() {
   [ -z "$PYTHON" ] || return 0
   local found=none
@@ -228,4 +243,5 @@ else
   install_host_programs
   make_venv
 fi
+allow_namespaces
 say "ready"
