@@ -73,7 +73,7 @@ def _report(samples: Samples) -> dict[str, object]:
     return {
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
-            "platform": platform.platform(),
+            "platform": f"{platform.system()} {platform.machine()}",
             "processors": os.cpu_count(),
             "python": sys.version.split()[0],
             "load": os.getloadavg() if sys.platform != "win32" else None,
