@@ -42,7 +42,10 @@ def test_a_killed_owner_takes_its_marked_processes_along() -> None:
     owner = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     pid, mark = owner.stdout.readline().split()
-    seen = marked(mark)
+    limit = time.monotonic() + LIMIT_S
+    while not (seen := marked(mark)):  # a program that has just been started has no words yet
+        assert time.monotonic() < limit
+        time.sleep(0.02)
     owner.kill()
     owner.communicate(timeout=LIMIT_S)
     assert seen == [int(pid)]
