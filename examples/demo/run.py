@@ -24,6 +24,7 @@ from luminaguard.audit.reader import AuditReader
 from luminaguard.audit.records import facts_of
 from luminaguard.cli.interrupts import interrupts
 from luminaguard.cli.main import complain
+from luminaguard.cli.present import notice
 from luminaguard.cli.run import Narrator
 from luminaguard.config import Settings, load
 from luminaguard.domain.approval import ApprovalRequest, Decision, End
@@ -67,7 +68,7 @@ class DemoApprover:
 async def demo(workspace: Path, settings: Settings, approver: Approver) -> None:
     """Let the scripted agent work on a copy of the sample project."""
     model = ScriptedModel.from_file(HERE / "script.json")
-    session = Session(workspace, approver=approver, settings=settings)
+    session = Session(workspace, approver=approver, settings=settings, notice=notice)
     async with session, interrupts(session.interrupt):
         finished = await session.run(TASK, model=model, observer=Narrator())
     click.echo(f"\nThe run ended: {finished.stop.value}.")

@@ -3,7 +3,7 @@
 import os
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -65,6 +65,7 @@ class Session:
         command_timeout_s: float = 600.0,
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
+        notice: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Choose what the session is made of; nothing is opened yet.
 
@@ -80,12 +81,14 @@ class Session:
             command_timeout_s: Seconds until a command is killed.
             env: Variables for the guest; nothing else of the environment gets in.
             stdin: Standard input of the commands.
+            notice: Told what the user waits for, when it takes long.
         """
         self._settings = settings or load()
         self._workspace = workspace
         self._chosen_approver = approver
         self._hypervisor = hypervisor
         self._image = image
+        self._notice = notice
         self._include = (*self._settings.workspace.include, *include)
         self._approval_timeout_s = approval_timeout_s or self._settings.approval.timeout_s
         self._exec = ExecTool(timeout_s=command_timeout_s, env=env or {}, stdin=stdin)
@@ -178,6 +181,7 @@ class Session:
             spec=self._spec,
             tree=tree,
             make_scratch=self._scratch,
+            notice=self._notice,
         )
         await recorder.session_started(workspace=root.identity, approver=approver.name)
         stack.push_async_callback(recorder.session_ended)

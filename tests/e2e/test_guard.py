@@ -449,6 +449,18 @@ async def test_secrets_of_the_workspace_are_left_out_and_counted_on_the_card(
     assert asked.cards[0].left_out == (".env",)
 
 
+async def test_a_user_is_told_when_the_first_machine_takes_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("luminaguard.pipeline.machine.SLOW_S", 0.0)
+    async with world.session(notice=told.append) as session:
+        await session.exec(["true"])
+        await session.exec(["true"])
+    assert len(told) == 1
+    assert "first machine" in told[0]
+
+
 async def test_nothing_is_left_behind_by_a_session(world: World, tmp_path: Path) -> None:
     world.program("edit", edit)
     await one(world, FixedApprover([End.REJECTED]), "edit")

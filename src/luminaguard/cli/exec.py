@@ -10,7 +10,7 @@ import click
 from luminaguard.cli.exits import exit_code
 from luminaguard.cli.interrupts import interrupts
 from luminaguard.cli.options import approver_option, include_option, workspace_option
-from luminaguard.cli.present import print_failure, print_json, print_text
+from luminaguard.cli.present import notice, print_failure, print_json, print_text
 from luminaguard.config import Settings
 from luminaguard.domain.outcome import Outcome
 from luminaguard.errors import ConfigError, LuminaGuardError
@@ -78,6 +78,7 @@ def exec_(
         settings=settings,
         include=include,
         approval_timeout_s=approval_timeout_s,
+        notice=notice,
         command_timeout_s=timeout_s,
         env=_from_environment(env_names),
         stdin=sys.stdin.buffer.read() if with_stdin else b"",

@@ -62,6 +62,12 @@ def print_failure(error: LuminaGuardError) -> None:
     sys.stdout.flush()
 
 
+def notice(text: str) -> None:
+    """Tell on standard error what the user waits for."""
+    sys.stderr.write(f"luminaguard: {text}\n")
+    sys.stderr.flush()
+
+
 def print_text(outcome: Outcome) -> None:
     """Print the guest's output as its own, and what became of the call on standard error."""
     report = outcome.report

@@ -12,7 +12,7 @@ from luminaguard.agent.loop import Run, Stop
 from luminaguard.cli.exits import FAILED
 from luminaguard.cli.interrupts import interrupts
 from luminaguard.cli.options import approver_option, include_option, workspace_option
-from luminaguard.cli.present import outcome_json, outcome_line
+from luminaguard.cli.present import notice, outcome_json, outcome_line
 from luminaguard.config import Settings
 from luminaguard.domain.calls import ToolCall
 from luminaguard.domain.outcome import Outcome, OutcomeKind
@@ -71,6 +71,7 @@ def run(
         settings=settings,
         include=include,
         approval_timeout_s=approval_timeout_s,
+        notice=notice,
     )
     screen = Narrator(quiet=as_json)
     finished = anyio.run(_run, session, model, task, Limits(steps=max_steps), screen)

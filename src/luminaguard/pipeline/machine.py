@@ -25,6 +25,8 @@ from luminaguard.vm.spec import VmSpec
 
 STOP_LIMIT_S = 20.0
 """Bound on ending a machine; its processes are killed, so only a stuck kernel takes long."""
+SLOW_S = 2.0
+"""A machine that is not there by then is being made from nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +39,8 @@ class SessionMachine:
     tree: SessionTree
     make_scratch: Callable[[], int]
     """Returns a new scratch disk as an open file; called in a thread."""
+    notice: Callable[[str], None]
+    """Told what a user waits for, when it takes long."""
     _vm: MicroVM | None = None
     _timings: dict[str, float] = field(default_factory=dict[str, float])
 
@@ -110,13 +114,20 @@ class SessionMachine:
         return self._vm
 
     async def _make(self) -> None:
-        """Restore a clone and image the tree, side by side."""
+        """Restore a clone and image the tree, side by side; say so if it takes long."""
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._image)
-                tasks.start_soon(self._restore)
+            async with anyio.create_task_group() as waiting:
+                waiting.start_soon(self._tell_if_slow)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._image)
+                    tasks.start_soon(self._restore)
+                waiting.cancel_scope.cancel()
         except ExceptionGroup as group:
-            raise group.exceptions[0] from group
+            raise _first(group) from group
+
+    async def _tell_if_slow(self) -> None:
+        await anyio.sleep(SLOW_S)
+        self.notice("preparing the first machine; this is done once for each image")
 
     async def _image(self) -> None:
         async with self._phase("image"):
@@ -149,3 +160,11 @@ class SessionMachine:
             yield
         finally:
             self._timings[f"{name}_ms"] = (time.monotonic() - started) * 1000
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error in a group, however deep."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
