@@ -115,15 +115,12 @@ class SessionMachine:
 
     async def _make(self) -> None:
         """Restore a clone and image the tree, side by side; say so if it takes long."""
-        try:
-            async with anyio.create_task_group() as waiting:
-                waiting.start_soon(self._tell_if_slow)
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._image)
-                    tasks.start_soon(self._restore)
-                waiting.cancel_scope.cancel()
-        except ExceptionGroup as group:
-            raise _first(group) from group
+        async with _one_error(), anyio.create_task_group() as waiting:
+            waiting.start_soon(self._tell_if_slow)
+            async with _one_error(), anyio.create_task_group() as tasks:
+                tasks.start_soon(self._image)
+                tasks.start_soon(self._restore)
+            waiting.cancel_scope.cancel()
 
     async def _tell_if_slow(self) -> None:
         await anyio.sleep(SLOW_S)
@@ -162,9 +159,10 @@ class SessionMachine:
             self._timings[f"{name}_ms"] = (time.monotonic() - started) * 1000
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error in a group, however deep."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+@asynccontextmanager
+async def _one_error() -> AsyncGenerator[None]:
+    """Raise the first error of a task group as itself."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from group
