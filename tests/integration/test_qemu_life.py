@@ -101,6 +101,16 @@ def confiners(cache: Path) -> list[int]:
     ]
 
 
+def marks_below(cache: Path) -> set[bytes]:
+    """Return the marks of all owners whose machines run on this cache."""
+    where = str(cache).encode()
+    return {
+        words[words.index(b"OWNER") + 1]
+        for words in commands().values()
+        if b"OWNER" in words and where in b" ".join(words)
+    }
+
+
 def machines_of(mark: bytes) -> list[int]:
     """Return every process that carries a mark on its command line."""
     return [pid for pid, words in commands().items() if mark in words]
@@ -150,14 +160,9 @@ def test_no_moment_of_a_start_leaves_a_machine_behind(
     for moment in range(10):
         one = Holder(guest_image, directories, "clone")
         limit = time.monotonic() + READY_LIMIT_S
-        while not confiners(cache):
+        while not (marks := marks_below(cache)):  # a process that execs has no words for a moment
             assert time.monotonic() < limit
         time.sleep(0.0005 * moment)  # another moment of the start each time
-        marks = {
-            words[words.index(b"OWNER") + 1]
-            for words in commands().values()
-            if b"OWNER" in words and str(cache).encode() in b" ".join(words)
-        }
         one.close()
         assert len(marks) == 1
         wait_until_gone(machines_of(marks.pop()))
