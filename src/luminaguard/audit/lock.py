@@ -24,11 +24,6 @@ class FileLock:
         self._path = path
         self._descriptor: int | None = None
 
-    @property
-    def is_held(self) -> bool:
-        """Whether this object holds the lock."""
-        return self._descriptor is not None
-
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it; the file is made if it is missing."""
         if self._descriptor is not None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What counts as good (DESIGN §14), and what it is measured against."""
+    """What counts as good, where that was set, and what it is measured against."""
 
-    ms: float
+    ms: float | None = None
     floor: str | None = None
     """Name of the figure that nothing could be faster than, taken in the same run."""
 

@@ -30,7 +30,7 @@ from luminaguard.vm.spec import VmSpec
 TARGETS = {
     RESTORE: Target(ms=60, floor=FLOOR),
     COLD_BOOT: Target(ms=3500, floor=FLOOR),
-    FIRST_ECHO: Target(ms=120, floor=FLOOR),
+    FIRST_ECHO: Target(floor=FLOOR),
     SETTLED: Target(ms=50),
     PYTHON: Target(ms=25),
     WHOLE: Target(ms=600, floor=FLOOR),

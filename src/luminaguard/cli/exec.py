@@ -9,7 +9,12 @@ import click
 
 from luminaguard.cli.exits import exit_code
 from luminaguard.cli.interrupts import interrupts
-from luminaguard.cli.options import approver_option, include_option, workspace_option
+from luminaguard.cli.options import (
+    approval_timeout_option,
+    approver_option,
+    include_option,
+    workspace_option,
+)
 from luminaguard.cli.present import notice, print_failure, print_json, print_text
 from luminaguard.config import Settings
 from luminaguard.domain.outcome import Outcome
@@ -30,13 +35,7 @@ from luminaguard.runtime import Session
     metavar="S",
     help="Seconds until the command is killed.",
 )
-@click.option(
-    "--approval-timeout",
-    "approval_timeout_s",
-    type=click.FloatRange(min=0.001),
-    metavar="S",
-    help="Seconds until a request expires.  [default: 300]",
-)
+@approval_timeout_option
 @click.option(
     "--env",
     "env_names",

@@ -28,3 +28,11 @@ include_option = click.option(
     metavar="PATTERN",
     help="Also send, and take back, what ignore rules or the secret list leave out.",
 )
+
+approval_timeout_option = click.option(
+    "--approval-timeout",
+    "approval_timeout_s",
+    type=click.FloatRange(min=0.001),
+    metavar="S",
+    help="Seconds until a request expires.  [default: 300]",
+)

@@ -12,7 +12,7 @@ from luminaguard.errors import LuminaGuardError
 
 
 def outcome_json(outcome: Outcome) -> dict[str, JsonValue]:
-    """Return the public JSON form of an outcome (DESIGN: surfaces that others script against)."""
+    """Return the public JSON form of an outcome that others script against."""
     report = outcome.report
     verdict = outcome.verdict
     return {

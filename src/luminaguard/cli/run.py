@@ -11,7 +11,12 @@ from luminaguard.agent.limits import Limits
 from luminaguard.agent.loop import Run, Stop
 from luminaguard.cli.exits import FAILED
 from luminaguard.cli.interrupts import interrupts
-from luminaguard.cli.options import approver_option, include_option, workspace_option
+from luminaguard.cli.options import (
+    approval_timeout_option,
+    approver_option,
+    include_option,
+    workspace_option,
+)
 from luminaguard.cli.present import notice, outcome_json, outcome_line
 from luminaguard.config import Settings
 from luminaguard.domain.calls import ToolCall
@@ -34,13 +39,7 @@ from luminaguard.runtime import Session
     metavar="M",
     help="'scripted', or 'scripted:FILE' for a script of your own.",
 )
-@click.option(
-    "--approval-timeout",
-    "approval_timeout_s",
-    type=click.FloatRange(min=0.001),
-    metavar="S",
-    help="Seconds until a request expires.  [default: 300]",
-)
+@approval_timeout_option
 @click.option(
     "--max-steps",
     type=click.IntRange(min=1),

@@ -30,20 +30,11 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """Tokens of one reply, where the model counts them."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """What a model answers: text, and the calls that it proposes. No calls means: finished."""
 
     text: str
     calls: tuple[ToolCall, ...] = ()
-    usage: Usage = Usage()
 
 
 class ChatModel(Protocol):

@@ -21,10 +21,6 @@ class Rehearsal:
     """Phase → milliseconds: restore_ms, image_ms, disk_ms, reseed_ms, mount_ms, exec_ms, ..."""
 
 
-NO_EFFECT = "no-effect"
-"""The built-in rule that releases a call whose effect was unknown and turned out to be none."""
-
-
 def needs_no_approval(verdict: Verdict, rehearsal: Rehearsal, *, no_effect_rule: bool) -> bool:
     """Say whether the measured effect leaves nothing to ask about.
 
