@@ -39,12 +39,24 @@ async def inside(script: str, cache: Path, *, inherit: tuple[int, ...] = ()) -> 
     root = prepare_root(cache, programs)
     lease = lease_uid() if can_switch_users() else None
     confinement = Confinement(root=root, limits=LIMITS, uid=lease.uid if lease else None)
-    # QEMU's own option that the jail appends is the script's $0 and $1.
-    process = await VmmProcess.start([SHELL, "-c", f"exec >&2; {script}"], confinement, inherit)
+    # It waits to be told: a script that ended at once could not be taken hold of.
+    waits, go = os.pipe()
+    os.fchmod(waits, 0o444)
+    script = f"read -r go </proc/self/fd/{waits}; exec >&2; {script}"
     try:
+        # QEMU's own option that the jail appends is the script's $0 and $1.
+        process = await VmmProcess.start([SHELL, "-c", script], confinement, (waits, *inherit))
+    except BaseException:
+        os.close(go)
+        raise
+    finally:
+        os.close(waits)
+    try:
+        os.write(go, b"go\n")
         with anyio.fail_after(20):
             return await process.last_words()
     finally:
+        os.close(go)
         await process.end()
         if lease:
             lease.release()
