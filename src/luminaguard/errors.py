@@ -12,6 +12,7 @@ may carry a `hint`: the command or change that mends it.
     │  ├ VmStateError            the call is not allowed in the machine's state
     │  ├ BootTimeout
     │  ├ TemplateError           missing, stale or unverifiable: never restored
+    │  ├ PoolFull                no machine came free in time
     │  └ GuestError
     │     ├ GuestLost            the machine or its agent went away
     │     └ WireError            the guest broke the protocol
@@ -99,6 +100,13 @@ class TemplateError(VmError):
     """A template is missing, stale or does not match its manifest."""
 
     code = "template"
+
+
+class PoolFull(VmError):
+    """No machine came free in time, or too many already wait for one; nothing was run."""
+
+    code = "pool-full"
+    retry = Retry.SAFE
 
 
 class GuestError(VmError):

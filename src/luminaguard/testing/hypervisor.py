@@ -112,6 +112,7 @@ class FakeMicroVM:
         self.spec = spec
         self.executed: list[Execution] = []
         """Every command that was started, in order."""
+        self.exercised = 0
         self._programs = programs
         self._faults = faults
 
@@ -157,6 +158,11 @@ class FakeMicroVM:
         if self.disks is None:
             raise VmStateError("no disks are attached")
         self.guest.mount, self.guest.upper = mount, UpperLayer()
+
+    async def exercise(self) -> None:
+        """Count it: there is nothing to warm."""
+        await self._request("exercise")
+        self.exercised += 1
 
     async def execute(self, execution: Execution) -> GuestReport:
         """Run a guest program."""

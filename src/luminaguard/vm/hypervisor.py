@@ -128,6 +128,14 @@ class MicroVM(Protocol):
         """Mount scratch, workspace image and overlay; commands can then use the workspace."""
         ...
 
+    async def exercise(self) -> None:
+        """Run a few commands of our own, so that what they need is warm; before any other use.
+
+        Raises:
+            GuestError: one did not end well; the machine is not fit for use.
+        """
+        ...
+
     async def execute(self, execution: Execution) -> GuestReport:
         """Run a command to its end, then kill whatever it left.
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from luminaguard.image.image import GuestImage
+from luminaguard.vm.hardening import STRICT, HardeningProfile
 
 GUEST_UID = 1000
 """The ordinary user that commands run as inside every guest."""
@@ -18,3 +19,4 @@ class VmSpec:
     """One under TCG is faster than two. Measured: research on the QEMU path, cold boot table."""
     disk_limit_bytes: int = 8 * 1024**3
     """Size of both disk slots' placeholders: no workspace image or scratch disk may exceed it."""
+    profile: HardeningProfile = STRICT

@@ -129,7 +129,7 @@ class QemuMachine:
             return await self._launched.client.execute(execution)
 
     async def exercise(self) -> None:
-        """Run what makes the guest warm; only before it is saved as a template."""
+        """Run what makes the guest warm."""
         async with self._guest():
             await self._launched.client.exercise()
 
