@@ -36,8 +36,10 @@ from luminaguard.policy.policy import CallContext, Policy
 from luminaguard.tools.commands import ExecTool
 from luminaguard.tools.toolbox import Toolbox, agent_tools
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
+from luminaguard.vm.direct import DirectSource
 from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import Hypervisor
+from luminaguard.vm.source import MachineSource
 from luminaguard.vm.spec import VmSpec
 from luminaguard.workspace.root import WorkspaceRoot
 from luminaguard.workspace.send.scan import ScanLimits
@@ -60,6 +62,7 @@ class Session:
         settings: Settings | None = None,
         hypervisor: Hypervisor | None = None,
         image: GuestImage | None = None,
+        machines: MachineSource | None = None,
         include: Sequence[str] = (),
         approval_timeout_s: float | None = None,
         command_timeout_s: float = 600.0,
@@ -76,6 +79,8 @@ class Session:
             settings: Default: from the configuration file and the environment.
             hypervisor: Default: QEMU, with the best accelerator that this host has.
             image: What machines run. Default: the image that the settings name.
+            machines: Where machines come from, such as a pool that several sessions share; then
+                `hypervisor` and `image` are the pool's choice. Default: made when needed.
             include: Patterns of files to send although ignore rules or the secret list match them.
             approval_timeout_s: Seconds until a request expires. Default: from the settings.
             command_timeout_s: Seconds until a command is killed.
@@ -87,6 +92,7 @@ class Session:
         self._workspace = workspace
         self._chosen_approver = approver
         self._hypervisor = hypervisor
+        self._machines = machines
         self._image = image
         self._notice = notice
         self._include = (*self._settings.workspace.include, *include)
@@ -177,8 +183,8 @@ class Session:
         policy = Policy()
         recorder = Recorder(log=log, session_id=self.id, policy_version=policy.version)
         machine = SessionMachine(
-            hypervisor=self._hypervisor or self._qemu(stack),
-            spec=self._spec,
+            source=self._machines or self._direct(stack),
+            owner=self.id,
             tree=tree,
             make_scratch=self._scratch,
             notice=self._notice,
@@ -230,6 +236,9 @@ class Session:
 
     def _scratch(self) -> int:
         return scratch_disk(self._settings.cache_dir, self._settings.vm.scratch_mib * MIB)
+
+    def _direct(self, stack: AsyncExitStack) -> MachineSource:
+        return DirectSource(self._hypervisor or self._qemu(stack), self._spec)
 
     def _qemu(self, stack: AsyncExitStack) -> Hypervisor:
         hypervisor = QemuHypervisor(

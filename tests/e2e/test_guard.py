@@ -50,10 +50,10 @@ async def test_a_call_of_unknown_effect_that_had_none_is_released_unasked(world:
     world.program("compile", nothing, b"ok\n")
     asked = FixedApprover([])
     outcome = await one(world, asked, "compile")
-    assert (outcome.kind, outcome.verdict.lane) == (OutcomeKind.EXECUTED, Lane.RED)
+    assert (outcome.verdict.lane, outcome.verdict.rules[-1]) == (Lane.RED, "no-effect")
     assert outcome.report is not None
     assert outcome.report.stdout == b"ok\n"
-    assert asked.cards == []
+    assert (outcome.kind, asked.cards) == (OutcomeKind.EXECUTED, [])
 
 
 async def test_without_the_no_effect_rule_such_a_call_is_asked_about(world: World) -> None:

@@ -39,7 +39,7 @@ from luminaguard.pipeline.outcomes import (
     was_cut_short,
 )
 from luminaguard.pipeline.record import Recorder
-from luminaguard.pipeline.rehearsal import Rehearsal, needs_no_approval
+from luminaguard.pipeline.rehearsal import Rehearsal, released
 from luminaguard.policy.policy import CallContext, Policy
 from luminaguard.tools.toolbox import Toolbox
 
@@ -103,8 +103,9 @@ class Guard:
             if was_cut_short(rehearsal):
                 await self.machine.destroy()
                 return timed_out(call, verdict, rehearsal, execution.timeout_s, self.now())
-            if needs_no_approval(verdict, rehearsal, no_effect_rule=self.no_effect_rule):
-                return executed(call, verdict, rehearsal)
+            free = released(verdict, rehearsal, no_effect_rule=self.no_effect_rule)
+            if free is not None:
+                return executed(call, free, rehearsal)
             request, decision = await self.asking.ask(call, verdict, rehearsal)
             if decision.end is not End.APPROVED:
                 await self.machine.destroy()

@@ -19,29 +19,44 @@ from luminaguard.domain.execution import Execution
 from luminaguard.errors import GuestLost
 from luminaguard.pipeline.rehearsal import Rehearsal
 from luminaguard.pipeline.tree import CardMaterial, SessionTree
-from luminaguard.vm.hypervisor import GuestMount, Hypervisor, MicroVM
+from luminaguard.vm.hypervisor import GuestMount, MicroVM
 from luminaguard.vm.lifecycle import VmState
-from luminaguard.vm.spec import VmSpec
+from luminaguard.vm.source import Lease, MachineSource
 
 STOP_LIMIT_S = 20.0
 """Bound on ending a machine; its processes are killed, so only a stuck kernel takes long."""
 SLOW_S = 2.0
 """A machine that is not there by then is being made from nothing."""
 
+PHASES = (
+    "queue_ms",
+    "template_ms",
+    "restore_ms",
+    "image_ms",
+    "disk_ms",
+    "resume_ms",
+    "reseed_ms",
+    "mount_ms",
+    "exec_ms",
+    "harvest_ms",
+    "commit_ms",
+)
+"""What a call's time goes to, in order. A phase that a call did not need took it 0 ms."""
+
 
 @dataclass(slots=True, kw_only=True)
 class SessionMachine:
     """At most one living micro-VM, over one workspace."""
 
-    hypervisor: Hypervisor
-    spec: Callable[[], VmSpec]
-    """Finds the guest image; called when a machine is made, in a thread."""
+    source: MachineSource
+    owner: str
+    """The session's id: whom the source hands machines to."""
     tree: SessionTree
     make_scratch: Callable[[], int]
     """Returns a new scratch disk as an open file; called in a thread."""
     notice: Callable[[str], None]
     """Told what a user waits for, when it takes long."""
-    _vm: MicroVM | None = None
+    _lease: Lease | None = None
     _timings: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
@@ -56,7 +71,7 @@ class SessionMachine:
             VmError: no machine could be had, or it failed under the call.
             WorkspaceError: the tree cannot be sent, or the effect cannot be measured faithfully.
         """
-        self._timings = {}
+        self._timings = dict.fromkeys(PHASES, 0.0)
         vm = await self._ready()
         common = await to_thread.run_sync(self.tree.environment)
         async with self._phase("exec"):
@@ -91,35 +106,39 @@ class SessionMachine:
 
     async def destroy(self) -> None:
         """End the machine and forget what it measured. Works in every state, also cancelled."""
-        vm, self._vm = self._vm, None
+        lease, self._lease = self._lease, None
         self.tree.forget()
-        if vm is not None:
+        if lease is not None:
             with anyio.move_on_after(STOP_LIMIT_S, shield=True):
-                await vm.stop()
+                await lease.release()
 
     async def _ready(self) -> MicroVM:
-        """Return the session's machine, running; make it if there is none."""
-        if self._vm is None:
+        """Return the session's machine, running; have one made ready if there is none."""
+        if self._lease is None:
             await self._make()
-            await self._prepare(self._living())
-        vm = self._living()
+            await self._hand_out(self._held())
+        lease = self._held()
+        lease.renew()
+        await self._resumed(lease.vm)
+        return lease.vm
+
+    def _held(self) -> Lease:
+        if self._lease is None:
+            raise GuestLost("the session's machine is gone")
+        return self._lease
+
+    async def _resumed(self, vm: MicroVM) -> None:
         if vm.state is VmState.PAUSED:
             async with self._phase("resume"):
                 await vm.resume()
-        return vm
-
-    def _living(self) -> MicroVM:
-        if self._vm is None:
-            raise GuestLost("the session's machine is gone")
-        return self._vm
 
     async def _make(self) -> None:
-        """Restore a clone and image the tree, side by side; say so if it takes long."""
+        """Get a machine and image the tree, side by side; say so if it takes long."""
         async with _one_error(), anyio.create_task_group() as waiting:
             waiting.start_soon(self._tell_if_slow)
             async with _one_error(), anyio.create_task_group() as tasks:
                 tasks.start_soon(self._image)
-                tasks.start_soon(self._restore)
+                tasks.start_soon(self._get)
             waiting.cancel_scope.cancel()
 
     async def _tell_if_slow(self) -> None:
@@ -130,21 +149,20 @@ class SessionMachine:
         async with self._phase("image"):
             await to_thread.run_sync(self.tree.image)
 
-    async def _restore(self) -> None:
-        spec = await to_thread.run_sync(self.spec)
-        async with self._phase("template"):
-            template = await self.hypervisor.template(spec)
-        async with self._phase("restore"):
-            self._vm = await self.hypervisor.restore(template)
+    async def _get(self) -> None:
+        self._lease = await self.source.lease(self.owner)
+        self._timings |= self._lease.timings_ms
 
-    async def _prepare(self, vm: MicroVM) -> None:
-        """Hand out: disks in, fresh randomness and clock, workspace mounted."""
+    async def _hand_out(self, lease: Lease) -> None:
+        """Make the machine this session's: disks in, fresh randomness and clock, workspace."""
+        vm = lease.vm
         async with self._phase("disk"):
             scratch = await to_thread.run_sync(self.make_scratch)
             try:
                 await vm.attach(workspace_fd=self.tree.image_fd, scratch_fd=scratch)
             finally:
                 os.close(scratch)
+        await self._resumed(vm)
         async with self._phase("reseed"):
             await vm.reseed(secrets.token_bytes(64), time.time_ns())
         async with self._phase("mount"):
@@ -156,7 +174,7 @@ class SessionMachine:
         try:
             yield
         finally:
-            self._timings[f"{name}_ms"] = (time.monotonic() - started) * 1000
+            self._timings[f"{name}_ms"] += (time.monotonic() - started) * 1000
 
 
 @asynccontextmanager

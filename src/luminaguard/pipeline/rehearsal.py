@@ -1,12 +1,15 @@
 """A call that has run in the session's micro-VM, and what it measurably did."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from luminaguard.domain.changeset import Changeset
 from luminaguard.domain.execution import GuestReport
 from luminaguard.domain.isolation import Isolation
 from luminaguard.domain.verdict import Lane, Verdict
+
+NO_EFFECT = "no-effect"
+"""The built-in rule that releases a call whose effect was unknown and turned out to be none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,18 +21,20 @@ class Rehearsal:
     isolation: Isolation
     spawn_ms: float
     timings_ms: Mapping[str, float]
-    """Phase → milliseconds: restore_ms, image_ms, disk_ms, reseed_ms, mount_ms, exec_ms, ..."""
+    """Phase → milliseconds."""
 
 
-def needs_no_approval(verdict: Verdict, rehearsal: Rehearsal, *, no_effect_rule: bool) -> bool:
-    """Say whether the measured effect leaves nothing to ask about.
+def released(verdict: Verdict, rehearsal: Rehearsal, *, no_effect_rule: bool) -> Verdict | None:
+    """Return the verdict under which nothing need be asked, or None if something must be.
 
     A green call that changed something is asked about like a red one. A red call is released only
-    by the rule `no-effect`: no change outside scratch, no process left behind, and no other reason
-    for red than that its effect was unknown.
+    by the rule `no-effect`, which is then named in the verdict: no change outside scratch, no
+    process left behind, and no other reason for red than that its effect was unknown.
     """
     if not rehearsal.changeset.is_empty or rehearsal.changeset.dropped:
-        return False
+        return None
     if verdict.lane is Lane.GREEN:
-        return True
-    return no_effect_rule and verdict.only_effect_unknown and not rehearsal.report.leftover
+        return verdict
+    if no_effect_rule and verdict.only_effect_unknown and not rehearsal.report.leftover:
+        return replace(verdict, rules=(*verdict.rules, NO_EFFECT))
+    return None
