@@ -25,7 +25,7 @@ from luminaguard.domain.calls import JsonValue, canonical_json
 from luminaguard.domain.outcome import AuditRef
 from luminaguard.errors import ApprovalSpent, AuditTampered, AuditWriteFailed
 
-LOCK_TIMEOUT_S = 10.0
+LOCK_TIMEOUT_S = 60.0
 """How long to wait for other writers, who hold the lock for one group each."""
 
 _TAMPERED_HINT = "`luminaguard audit verify` names the first bad record"

@@ -22,7 +22,7 @@ from luminaguard.domain.calls import canonical_json
 
 DIRECTORY = "audit"
 
-_TURN_TIMEOUT_S = 10.0
+_TURN_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from luminaguard.audit.store import connect
 from luminaguard.audit.verify import Verification, verify
 from luminaguard.errors import AuditError, AuditTampered
 
-_LOCK_TIMEOUT_S = 10.0
+_LOCK_TIMEOUT_S = 60.0
 
 
 class AuditReader:
