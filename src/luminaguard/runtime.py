@@ -63,6 +63,7 @@ class Session:
         hypervisor: Hypervisor | None = None,
         image: GuestImage | None = None,
         machines: MachineSource | None = None,
+        log: AuditLog | None = None,
         include: Sequence[str] = (),
         approval_timeout_s: float | None = None,
         command_timeout_s: float = 600.0,
@@ -81,6 +82,7 @@ class Session:
             image: What machines run. Default: the image that the settings name.
             machines: Where machines come from, such as a pool that several sessions share; then
                 `hypervisor` and `image` are the pool's choice. Default: made when needed.
+            log: An open audit log that several sessions share. Default: opened for this session.
             include: Patterns of files to send although ignore rules or the secret list match them.
             approval_timeout_s: Seconds until a request expires. Default: from the settings.
             command_timeout_s: Seconds until a command is killed.
@@ -93,6 +95,7 @@ class Session:
         self._chosen_approver = approver
         self._hypervisor = hypervisor
         self._machines = machines
+        self._log = log
         self._image = image
         self._notice = notice
         self._include = (*self._settings.workspace.include, *include)
@@ -172,8 +175,8 @@ class Session:
         root = await to_thread.run_sync(self._root)
         tree = SessionTree(root, self._tree_settings())
         stack.callback(tree.close)
-        log = await to_thread.run_sync(AuditLog.open, settings.state_dir)
-        stack.callback(log.close)
+        log = self._log or await self._own_log(stack)
+        stack.callback(log.end_session, self.id)
         left = await to_thread.run_sync(end_what_was_left, root, log, settings.state_dir)
         if left.is_blocked:
             raise RecoveryNeeded(
@@ -209,6 +212,11 @@ class Session:
             now=utc_now,
             no_effect_rule=settings.policy.no_effect,
         )
+
+    async def _own_log(self, stack: AsyncExitStack) -> AuditLog:
+        log = await to_thread.run_sync(AuditLog.open, self._settings.state_dir)
+        stack.callback(log.close)
+        return log
 
     def _approver(self) -> Approver:
         chosen = self._chosen_approver
