@@ -11,11 +11,13 @@ from luminaguard.image.store import ImageStore
 
 
 def ready_image() -> GuestImage:
-    """Return the current image of the cache directory, intact; skip where none can be built."""
+    """Return the current image, intact and of this recipe; skip where none can be built."""
     store = ImageStore(load().cache_dir)
     try:
         image = store.current()
         store.verify(image)
+        if store.manifest(image).recipe_version != load_recipe().version:
+            raise ImageError("the image is of another recipe")
     except ImageError:
         return built_image(store)
     return image

@@ -57,6 +57,8 @@ missing_packages() { # one apt package a line, each once
 wanted_packages() {
   command -v "$QEMU" >/dev/null || echo "$QEMU_PACKAGE"
   command -v mksquashfs >/dev/null || echo squashfs-tools
+  command -v apparmor_parser >/dev/null || echo apparmor
+  command -v secilc >/dev/null || echo secilc
   command -v bwrap >/dev/null || echo bubblewrap
   command -v mkfs.ext4 >/dev/null || echo e2fsprogs
   ! kernel_is_zstd || command -v zstd >/dev/null || echo zstd

@@ -1,4 +1,4 @@
-"""From fetched packages to the three files that a machine boots from."""
+"""From fetched packages to the files that a machine boots from."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from luminaguard.image.deb import Alternative, alternatives, payload
 from luminaguard.image.initrd import build_initrd
 from luminaguard.image.manifest import ArtifactRecord, KernelRecord
 from luminaguard.image.modules import ModuleLibrary
+from luminaguard.image.policies import compile_policies
 from luminaguard.image.recipe import Recipe
 from luminaguard.image.skeleton import furnish
 from luminaguard.image.squashfs import write_squashfs
@@ -44,7 +45,7 @@ class _Trees:
 def assemble(
     packages: Sequence[tuple[Package, Path]], recipe: Recipe, place: Path, progress: Progress
 ) -> Assembly:
-    """Write `kernel`, `initrd` and `rootfs` into `place/out`.
+    """Write `kernel`, `initrd`, `rootfs` and the policies of its kernel into `place/out`.
 
     `packages`: each with its verified file, in install order. `place` is an empty directory that
     also receives up to twice the packages' unpacked size.
@@ -57,7 +58,8 @@ def assemble(
     progress("writing the initial RAM disk", None)
     kernel = _write_boot_files(trees, recipe, out)
     write_squashfs(trees.root, out / "rootfs", lambda done: progress("writing the root disk", done))
-    artifacts = {name: record(out / name) for name in ("kernel", "initrd", "rootfs")}
+    names = ("kernel", "initrd", "rootfs", *compile_policies(out))
+    artifacts = {name: record(out / name) for name in names}
     return Assembly(kernel=kernel, artifacts=artifacts)
 
 

@@ -5,7 +5,6 @@ No step needs root, and none runs a package's scripts.
 
 import json
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -21,6 +20,7 @@ from luminaguard.image.apt import Apt, Package, file_name
 from luminaguard.image.assemble import Assembly, Progress, assemble
 from luminaguard.image.image import GuestImage
 from luminaguard.image.manifest import Manifest, PackageRecord
+from luminaguard.image.policies import policies_digest, program
 from luminaguard.image.recipe import Recipe, host_distribution
 from luminaguard.image.store import ImageStore
 
@@ -28,7 +28,13 @@ if sys.platform != "win32":
     import fcntl
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_TOOLS = {"apt-get": "apt", "dpkg-deb": "dpkg", "sqfstar": "squashfs-tools"}
+_TOOLS = {
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "sqfstar": "squashfs-tools",
+    "secilc": "secilc",
+    "apparmor_parser": "apparmor",
+}
 _POLL_S = 0.2
 _LISTS_BYTES = 256_000_000
 """Room for package lists. Debian 12's take 55 MB; a host with more sources has more."""
@@ -86,7 +92,7 @@ def _architecture() -> str:
 
 def _require_tools() -> None:
     for tool, package in _TOOLS.items():
-        if shutil.which(tool) is None:
+        if program(tool) is None:
             raise ImageError(
                 f"{tool} is not installed; it is needed to build guest images",
                 hint=f"apt-get install {package}",
@@ -134,6 +140,7 @@ def _inputs(recipe: Recipe, distribution: str, packages: Sequence[Package]) -> s
     """Return the digest of all that decides an image."""
     table = asdict(recipe)
     table["init"] = sha256(recipe.init).hexdigest()
+    table["policies"] = policies_digest()
     table["distribution"] = distribution
     table["packages_chosen"] = [[each.name, each.version, each.sha256] for each in packages]
     return sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestImage:
-    """A verified image directory: `kernel`, `initrd`, `rootfs`, `manifest.json`."""
+    """A verified image directory: `kernel`, `initrd`, `rootfs`, policies, `manifest.json`."""
 
     directory: Path
     digest: str
@@ -26,6 +26,10 @@ class GuestImage:
     def rootfs(self) -> Path:
         """Read-only squashfs root."""
         return self.directory / "rootfs"
+
+    def policy(self, lsm: str) -> Path:
+        """What the guest's kernel enforces on commands: "apparmor" or "selinux", compiled."""
+        return self.directory / f"{lsm}.policy"
 
     @property
     def manifest(self) -> Path:

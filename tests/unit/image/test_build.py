@@ -19,8 +19,8 @@ from luminaguard.image.store import ImageStore
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="images are built on Linux")
 needs_tools = pytest.mark.skipif(
-    not all(map(shutil.which, ("apt-get", "dpkg-deb", "sqfstar"))),
-    reason="needs apt-get, dpkg-deb and sqfstar",
+    not all(map(shutil.which, ("apt-get", "dpkg-deb", "sqfstar", "secilc"))),
+    reason="needs apt-get, dpkg-deb, sqfstar and secilc",
 )
 
 
@@ -44,6 +44,7 @@ def quiet(_stage, _done) -> None:
         ((), "apt-get install apt"),
         (("apt-get",), "apt-get install dpkg"),
         (("apt-get", "dpkg-deb"), "apt-get install squashfs-tools"),
+        (("apt-get", "dpkg-deb", "sqfstar"), "apt-get install secilc"),
     ],
 )
 def test_a_missing_tool_is_named_with_the_command_that_brings_it(
