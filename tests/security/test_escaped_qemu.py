@@ -1,6 +1,7 @@
 """What a guest that took over its QEMU would find: attacks tried from where it would stand."""
 
 import os
+import secrets
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 from luminaguard.errors import GuestLost, HypervisorUnavailable, VmError
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
+from luminaguard.vm.backends.qemu.confinement.berth import Berths
+from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
 from luminaguard.vm.backends.qemu.confinement.jail import Confinement, Limits, tool
 from luminaguard.vm.backends.qemu.confinement.jailroot import prepare_root
 from luminaguard.vm.backends.qemu.confinement.process import VmmProcess
-from luminaguard.vm.backends.qemu.confinement.uids import can_switch_users, lease_uid
+from luminaguard.vm.backends.qemu.confinement.uids import can_switch_users
 from luminaguard.vm.backends.qemu.machine import QemuMachine
 from luminaguard.vm.hypervisor import Template
 from luminaguard.vm.lifecycle import VmState
@@ -21,6 +24,7 @@ from luminaguard.vm.lifecycle import VmState
 pytestmark = [pytest.mark.anyio, pytest.mark.vm]
 
 LIMITS = Limits(address_space_bytes=1 << 30, file_bytes=1 << 20)
+TAKEN = CgroupLimits(memory_bytes=64 << 20, processes=32, cpus=1.0, weight=50)
 INSIDE = {"dev", "firmware", "lib", "lib64", "proc", "usr"}
 
 
@@ -37,15 +41,18 @@ async def inside(script: str, cache: Path, *, inherit: tuple[int, ...] = ()) -> 
     """Run a shell script exactly where QEMU would run; return what it says on stderr."""
     programs = (SHELL, tool("setpriv"), "/usr/bin/cat", "/usr/bin/ls", "/usr/bin/id")
     root = prepare_root(cache, programs)
-    lease = lease_uid() if can_switch_users() else None
-    confinement = Confinement(root=root, limits=LIMITS, uid=lease.uid if lease else None)
+    berths = Berths(f"luminaguard-{secrets.token_hex(16)}")
+    berth = await berths.take(TAKEN)
+    confinement = Confinement(root=root, limits=LIMITS, lease=berth.lease, joins=berth.cgroup.joins)
     # It waits to be told: a script that ended at once could not be taken hold of.
     waits, go = os.pipe()
     os.fchmod(waits, 0o444)
     script = f"read -r go </proc/self/fd/{waits}; exec >&2; {script}"
     try:
         # QEMU's own option that the jail appends is the script's $0 and $1.
-        process = await VmmProcess.start([SHELL, "-c", script], confinement, (waits, *inherit))
+        process = await VmmProcess.start(
+            [SHELL, "-c", script], confinement, (waits, *inherit, *berth.inherited)
+        )
     except BaseException:
         os.close(go)
         raise
@@ -58,8 +65,9 @@ async def inside(script: str, cache: Path, *, inherit: tuple[int, ...] = ()) -> 
     finally:
         os.close(go)
         await process.end()
-        if lease:
-            lease.release()
+        berth.disembark()
+        await berth.cgroup.remove()
+        berths.close()
 
 
 @pytest.mark.guarantee("G8")
@@ -228,7 +236,7 @@ async def test_a_machine_names_its_layers_as_the_kernel_shows_them(machine: Qemu
             f"{layer}-namespace" in jail.layers
         )
     assert "seccomp" in jail.layers
-    assert "cgroup-limits" in jail.missing
+    assert ("cgroup-limits" in jail.layers) != ("cgroup-limits" in jail.missing)
 
 
 @pytest.mark.guarantee("G8")

@@ -44,7 +44,7 @@ def test_a_lock_directory_that_others_may_write_is_refused(tmp_path: Path) -> No
 
 
 def test_a_process_that_is_not_confined_is_seen_as_such() -> None:
-    jail = read_jail(os.getpid(), sealed_memory=None, runtime_private=False, own_uid=None)
+    jail = read_jail(os.getpid(), sealed_memory=None, runtime_private=False, berth=None)
     lacking = {"seccomp", "mount-namespace", "pid-namespace", "net-namespace", "ipc-namespace"}
     assert lacking <= jail.missing.keys()
     assert not MINIMUM & set(jail.layers)

@@ -14,6 +14,9 @@ from anyio.to_thread import run_sync
 from luminaguard.domain.isolation import Isolation
 from luminaguard.errors import GuestLost, HypervisorUnavailable
 from luminaguard.vm.backends.qemu.command import Shape, Wiring
+from luminaguard.vm.backends.qemu.confinement.berth import Berth, Berths
+from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
+from luminaguard.vm.backends.qemu.confinement.cgroups.machine import MachineCgroup
 from luminaguard.vm.backends.qemu.confinement.jail import (
     NAMESPACE_LAYERS,
     Confinement,
@@ -23,7 +26,6 @@ from luminaguard.vm.backends.qemu.confinement.jail import (
 from luminaguard.vm.backends.qemu.confinement.jailroot import JailRoot, existing_root, prepare_root
 from luminaguard.vm.backends.qemu.confinement.process import VmmProcess
 from luminaguard.vm.backends.qemu.confinement.readback import read_jail, require_minimum
-from luminaguard.vm.backends.qemu.confinement.uids import can_switch_users, lease_uid
 from luminaguard.vm.backends.qemu.confinement.undertaker import Undertaker
 from luminaguard.vm.backends.qemu.confinement.userns import namespaces_refused
 from luminaguard.vm.backends.qemu.qmp import Qmp
@@ -36,6 +38,13 @@ _GREETING_LIMIT_S = 20.0
 _COPY_LIMIT_S = 60.0
 _BEYOND_GUEST_BYTES = 3 * 1024**3
 """Address space of QEMU itself: libraries, thread stacks, translated code."""
+
+_BESIDE_GUEST_BYTES = 512 * 1024**2
+"""Resident memory of QEMU itself: at most 256 MiB of translated code, and what was measured."""
+_BESIDE_GUEST_THREADS = 80
+"""QEMU's own: at most 64 workers, some more, and the processes that confine it."""
+_WEIGHT_PER_CPU = 50
+"""Half of what each of the user's own programs has."""
 
 CommandBuilder = Callable[[Shape, Wiring], list[str]]
 
@@ -74,12 +83,14 @@ class Launched:
     qmp: Qmp
     client: GuestClient
     isolation: Isolation
+    cgroup: MachineCgroup
 
     async def end(self) -> None:
         """Kill it and wait until it is gone. Idempotent."""
         self.client.close()
         await self.process.end()
         await self.qmp.close()
+        await self.cgroup.remove()
 
 
 class Launcher:
@@ -92,10 +103,12 @@ class Launcher:
         self._allow_missing = allow_missing
         self._root: JailRoot | None = None
         self._undertaker = Undertaker()
+        self._berths = Berths(self._undertaker.mark)
 
     def close(self) -> None:
         """Let go of what watches over the machines; all of them have been ended."""
         self._undertaker.close()
+        self._berths.close()
 
     async def launch(self, shape: Shape, files: Files, build: CommandBuilder) -> Launched:
         """Start QEMU in its jail and check that jail.
@@ -106,8 +119,10 @@ class Launcher:
         """
         try:
             return await self._attempt(shape, files, build, namespaces=True)
-        except HypervisorUnavailable:
-            if not self._allow_missing >= NAMESPACE_LAYERS:
+        except (HypervisorUnavailable, GuestLost) as problem:
+            if self._berths.give_up_uids(f"the subordinate uids cannot be used here: {problem}"):
+                return await self.launch(shape, files, build)
+            if isinstance(problem, GuestLost) or not self._allow_missing >= NAMESPACE_LAYERS:
                 raise
         return await self._attempt(shape, files, build, namespaces=False)
 
@@ -115,7 +130,24 @@ class Launcher:
         self, shape: Shape, files: Files, build: CommandBuilder, *, namespaces: bool
     ) -> Launched:
         root = await self._jail_root(shape.binary)
-        lease = lease_uid() if can_switch_users() else None
+        berth = await self._berths.take(_cgroup_limits(shape), shape.accelerator.device)
+        try:
+            return await self._start(shape, files, build, root, berth, namespaces=namespaces)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await berth.cgroup.remove()
+            raise
+
+    async def _start(
+        self,
+        shape: Shape,
+        files: Files,
+        build: CommandBuilder,
+        root: JailRoot,
+        berth: Berth,
+        *,
+        namespaces: bool,
+    ) -> Launched:
         control, control_end = socket.socketpair()
         agent, agent_end = socket.socketpair()
         client = GuestClient(Channel(agent))
@@ -124,15 +156,16 @@ class Launcher:
         confinement = Confinement(
             root=root,
             limits=_limits(shape),
-            uid=lease.uid if lease else None,
+            lease=berth.lease,
+            joins=berth.cgroup.joins,
             device=shape.accelerator.device,
             mark=self._undertaker.mark,
             namespaces=namespaces,
         )
-        self._undertaker.start()
+        self._undertaker.start(self._berths.cgroups.parents)
         try:
             process = await VmmProcess.start(
-                build(shape, wiring), confinement, [*inherited, *([lease.fd] if lease else [])]
+                build(shape, wiring), confinement, [*inherited, *berth.inherited]
             )
         except BaseException as problem:
             control.close()
@@ -142,9 +175,8 @@ class Launcher:
         finally:  # the child has its own duplicates, the hold on its uid among them
             control_end.close()
             agent_end.close()
-            if lease:
-                lease.release()
-        return await self._greet(process, control, client, shape, files, confinement.uid)
+            berth.disembark()
+        return await self._greet(process, control, client, shape, files, berth)
 
     async def _greet(
         self,
@@ -153,7 +185,7 @@ class Launcher:
         client: GuestClient,
         shape: Shape,
         files: Files,
-        uid: int | None,
+        berth: Berth,
     ) -> Launched:
         qmp = Qmp()
         try:
@@ -168,7 +200,7 @@ class Launcher:
                 process.pid,
                 sealed_memory=None if files.state is None else files.memory,
                 runtime_private=make_private(self._runtime_dir),
-                own_uid=uid,
+                berth=berth,
             )
             require_minimum(jail, allow_missing=self._allow_missing, clone=files.state is not None)
         except BaseException as problem:
@@ -183,7 +215,9 @@ class Launcher:
         isolation = Isolation(
             backend="qemu", tier=accelerator.tier, accelerator=accelerator.name, jail=jail
         )
-        return Launched(process=process, qmp=qmp, client=client, isolation=isolation)
+        return Launched(
+            process=process, qmp=qmp, client=client, isolation=isolation, cgroup=berth.cgroup
+        )
 
     async def _jail_root(self, binary: str) -> JailRoot:
         if self._root is None:
@@ -218,6 +252,15 @@ def _limits(shape: Shape) -> Limits:
     return Limits(
         address_space_bytes=shape.memory_bytes + _BEYOND_GUEST_BYTES,
         file_bytes=max(shape.disk_limit_bytes, shape.memory_bytes),
+    )
+
+
+def _cgroup_limits(shape: Shape) -> CgroupLimits:
+    return CgroupLimits(
+        memory_bytes=shape.memory_bytes + _BESIDE_GUEST_BYTES,
+        processes=shape.vcpus + _BESIDE_GUEST_THREADS,
+        cpus=shape.vcpus + 1.0,
+        weight=_WEIGHT_PER_CPU * shape.vcpus,
     )
 
 

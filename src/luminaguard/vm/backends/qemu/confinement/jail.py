@@ -1,6 +1,7 @@
 """What stands around QEMU: an almost empty root, namespaces, no rights, limits.
 
-As root, QEMU gets a uid of its own; otherwise it stays the caller's user, in a user namespace.
+As root, or with subordinate ids, QEMU gets a uid of its own; otherwise it stays the caller's user,
+in a user namespace.
 """
 
 import os
@@ -10,12 +11,23 @@ from dataclasses import dataclass
 
 from luminaguard.errors import HypervisorUnavailable
 from luminaguard.vm.backends.qemu.confinement.jailroot import FIRMWARE, JailRoot
+from luminaguard.vm.backends.qemu.confinement.uids import UidLease
 
 NAMESPACE_LAYERS = frozenset({"mount-namespace", "pid-namespace", "net-namespace", "ipc-namespace"})
 _INNER_UID = 65533
 """What an ordinary user's QEMU believes to be; it has no rights outside either way."""
+_ENTER = (
+    'echo 500 >/proc/self/oom_score_adj; for place do shift; [ "$place" = -- ] && break; '
+    'echo 0 >"$place"; done; exec "$@"'
+)
+"""Before everything else: into the cgroup, and first in line when the host's memory runs out.
+
+A step that fails is not the end: reading back finds what is missing.
+Source: proc_pid_oom_score_adj(5): 0 is the user's own programs, 1000 dies first.
+"""
 _PACKAGES = {
     "bwrap": "bubblewrap",
+    "nsenter": "util-linux",
     "prlimit": "util-linux",
     "setpriv": "util-linux",
 }
@@ -37,6 +49,8 @@ class Limits:
             f"--as={self.address_space_bytes}",
             f"--fsize={self.file_bytes}",
             f"--nofile={self.open_files}",
+            "--memlock=0",
+            "--msgqueue=0",
         ]
 
 
@@ -46,12 +60,14 @@ class Confinement:
 
     root: JailRoot
     limits: Limits
-    uid: int | None = None
+    lease: UidLease | None = None
     """Uid of its own; None keeps the caller's user."""
     device: str | None = None
     """Host device to let in, such as /dev/kvm."""
     mark: str = "luminaguard"
     """Name of the process's owner, shown in the command line of each process."""
+    joins: tuple[str, ...] = ()
+    """Files of the machine's cgroup that take its first process; the rest are born there."""
     namespaces: bool = True
     """False only where the user's configuration named the namespaces as dispensable."""
 
@@ -82,7 +98,11 @@ def confined(
     stays between them, and takes the namespace along when it dies.
     """
     drop = _drop_rights(confinement)
-    limits = [tool("prlimit"), *confinement.limits.options(), "--"]
+    limits = ["/bin/sh", "-c", _ENTER, "sh", *confinement.joins, "--"]
+    limits += [tool("prlimit"), *confinement.limits.options(), "--"]
+    if confinement.lease is not None and confinement.lease.namespace is not None:
+        space = f"--user=/proc/self/fd/{confinement.lease.namespace}"
+        limits += [tool("nsenter"), "--preserve-credentials", space, "--"]
     if not confinement.namespaces:
         return [*limits, *drop, *command], {}
     inside = [*drop, *command, "-L", FIRMWARE]
@@ -104,7 +124,7 @@ def _namespaces(confinement: Confinement, report_fd: int) -> list[str]:
     ]
     if confinement.device is not None:
         options += ["--dev-bind", confinement.device, confinement.device]
-    if confinement.uid is None:
+    if confinement.lease is None:
         options += ["--as-pid-1", "--unshare-user", "--disable-userns"]
         options += ["--uid", str(_INNER_UID), "--gid", str(_INNER_UID)]
         return [*options, "--cap-drop", "ALL"]
@@ -115,20 +135,21 @@ def _namespaces(confinement: Confinement, report_fd: int) -> list[str]:
 
 def _drop_rights(confinement: Confinement) -> list[str]:
     """Return the command prefix that gives up every right that is left."""
-    if confinement.uid is None and confinement.namespaces:
+    if confinement.lease is None and confinement.namespaces:
         return []
     words = [tool("setpriv"), "--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"]
     if not confinement.namespaces:
         words += ["--pdeathsig", "KILL"]
-    if confinement.uid is not None:
-        groups = _device_group(confinement.device)
+    if confinement.lease is not None:
+        groups = device_group(confinement.device)
         words += ["--bounding-set=-all"]
-        words += ["--reuid", str(confinement.uid), "--regid", str(confinement.uid)]
+        number = str(confinement.lease.becomes)
+        words += ["--reuid", number, "--regid", number]
         words += ["--groups", str(groups)] if groups else ["--clear-groups"]
     return [*words, "--"]
 
 
-def _device_group(device: str | None) -> int | None:
+def device_group(device: str | None) -> int | None:
     """Return the group that may use a host device, None when everybody may."""
     if device is None:
         return None

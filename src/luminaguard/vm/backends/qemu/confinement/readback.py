@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from luminaguard.domain.isolation import Jail
 from luminaguard.errors import HypervisorUnavailable
+from luminaguard.vm.backends.qemu.confinement.berth import Berth
 from luminaguard.vm.linux import is_sealed
 
 SEALED_TEMPLATE = "sealed-template"
@@ -35,16 +36,22 @@ _NAMESPACES = {
     "user-namespace": "user",
 }
 _CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+_NO_BERTH = "nothing of the host was set aside for this process"
 _WRITABLE = ("/proc",)
 """Mount points that need not be read-only; /dev/null and the accelerator's device are no places."""
 
 
 def read_jail(
-    pid: int, *, sealed_memory: int | None, runtime_private: bool, own_uid: int | None
+    pid: int,
+    *,
+    sealed_memory: int | None,
+    runtime_private: bool,
+    berth: Berth | None,
 ) -> Jail:
     """Return the layers that hold for process `pid`, and why the others do not.
 
     `sealed_memory`: the template memory that the process maps; None for a machine that booted.
+    `berth`: what was taken of the host for this process.
     """
     found: dict[str, str | None] = {}
     status = _statuses(pid)
@@ -55,14 +62,15 @@ def read_jail(
     )
     for layer, kind in _NAMESPACES.items():
         found[layer] = _namespace_problem(pid, kind)
+    own_uid = berth.lease.uid if berth is not None and berth.lease is not None else None
     if own_uid is not None and found["user-namespace"] is not None:
         del found["user-namespace"]  # nothing misses it: root gave the machine a uid of its own
     found["read-only-root"] = _root_problem(pid)
-    found["distinct-uid"] = _uid_problem(status, own_uid)
+    found["distinct-uid"] = _uid_problem(status, berth)
     found["no-core-dumps"] = _limit_problem(pid)
     found[SEALED_TEMPLATE] = _memory_problem(sealed_memory)
     found[PRIVATE_RUNTIME] = None if runtime_private else "others may enter the runtime directory"
-    found["cgroup-limits"] = "LuminaGuard was given no cgroup of its own for this machine"
+    found["cgroup-limits"] = _NO_BERTH if berth is None else berth.cgroup.problem(pid)
     return Jail(
         layers=tuple(layer for layer, problem in found.items() if problem is None),
         missing={layer: problem for layer, problem in found.items() if problem is not None},
@@ -133,10 +141,10 @@ def _root_problem(pid: int) -> str | None:
     return f"writable: {', '.join(writable[:5])}" if writable or not mounts else None
 
 
-def _uid_problem(statuses: list[Mapping[str, str]], own_uid: int | None) -> str | None:
-    if own_uid is None:
-        return "needs root, or a range of subordinate uids"
-    return _all_are(statuses, ("Uid",), "\t".join([str(own_uid)] * 4), "not the leased uid")
+def _uid_problem(statuses: list[Mapping[str, str]], berth: Berth | None) -> str | None:
+    if berth is None or berth.lease is None:
+        return berth.no_uid if berth is not None and berth.no_uid is not None else _NO_BERTH
+    return _all_are(statuses, ("Uid",), "\t".join([str(berth.lease.uid)] * 4), "not the leased uid")
 
 
 def _limit_problem(pid: int) -> str | None:

@@ -1,4 +1,4 @@
-"""A host user of its own for every live machine, where LuminaGuard runs as root.
+"""A host user of its own for every live machine.
 
 Two machines that broke out at once can then neither signal, trace nor read each other. A uid is
 held by a lock on an open file that the machine's process inherits: the kernel frees it when the
@@ -29,7 +29,17 @@ class UidLease:
     """A uid that nobody else's machine has, as long as `fd` is open somewhere."""
 
     uid: int
+    """As the host counts."""
     fd: int
+    namespace: int | None = None
+    """User namespace to start the machine in, where it is called `inner`; None for the host's."""
+    inner: int = 0
+    """What the uid is called where the machine's rights are dropped; 0 when that is `uid`."""
+
+    @property
+    def becomes(self) -> int:
+        """The number to become, in the machine's own user namespace."""
+        return self.inner or self.uid
 
     def release(self) -> None:
         """Give up this process's hold; the machine's own ends with the machine."""
@@ -50,20 +60,25 @@ def can_switch_users() -> bool:
     return any(inside <= FIRST_UID and last < inside + length for inside, _, length in ranges)
 
 
-def lease_uid(locks: Path = LOCKS) -> UidLease:
-    """Take a free uid.
+def lease_uid(locks: Path = LOCKS, *, first: int = FIRST_UID, slots: int = SLOTS) -> UidLease:
+    """Take a free uid out of a range.
+
+    Args:
+        locks: Directory of the locks; one for all who share the range.
+        first: The range's first uid.
+        slots: How many uids it has.
 
     Raises:
         HypervisorUnavailable: the lock directory cannot be used, or every uid is taken.
     """
     with _directory(locks) as directory:
-        for slot in range(SLOTS):
+        for slot in range(slots):
             flags = os.O_CREAT | os.O_RDONLY | NO_FOLLOW
             fd = os.open(str(slot), flags, 0o600, dir_fd=directory)
             if try_lock(fd):
-                return UidLease(uid=FIRST_UID + slot, fd=fd)
+                return UidLease(uid=first + slot, fd=fd)
             os.close(fd)
-    raise HypervisorUnavailable(f"all {SLOTS} machine uids are taken", hint="stop some machines")
+    raise HypervisorUnavailable(f"all {slots} machine uids are taken", hint="stop some machines")
 
 
 @contextmanager
@@ -74,13 +89,14 @@ def _directory(locks: Path) -> Generator[int]:
     except OSError as problem:
         raise HypervisorUnavailable(
             f"machines cannot be given users of their own: {locks}: {problem.strerror}",
-            hint=f"make {locks} writable for root",
+            hint=f"make {locks} writable for uid {user_id()}",
         ) from problem
     try:
         about = os.fstat(fd)
         if about.st_uid != user_id() or about.st_mode & 0o022:
             raise HypervisorUnavailable(
-                f"{locks} can be written by others", hint=f"chown root {locks}; chmod 700 {locks}"
+                f"{locks} can be written by others",
+                hint=f"chown {user_id()} {locks}; chmod 700 {locks}",
             )
         yield fd
     finally:

@@ -4,13 +4,16 @@ Every process of a machine asks the kernel to be killed with its parent, but can
 runs: a parent that dies in the first milliseconds of a start leaves a child that nobody ends. So a
 small shell waits on a pipe from this process; the pipe closes when this process dies, however it
 dies, and the shell then kills whatever still carries this process's random mark on its command
-line. Source: PR_SET_PDEATHSIG(2const); bubblewrap sets it after its own set-up.
+line, and removes the cgroups that bear it.
+Source: PR_SET_PDEATHSIG(2const); bubblewrap sets it after its own set-up.
 """
 
 import secrets
 import subprocess
 import weakref
+from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 _SCRIPT = """
 read -r mark || exit 0
@@ -19,6 +22,9 @@ for round in 1 2 3 4 5 6 7 8 9 10; do
     for found in $(grep -lsF -- "$mark" /proc/[0-9]*/cmdline); do
         pid=${found#/proc/}
         kill -9 "${pid%/cmdline}" 2>/dev/null
+    done
+    for parent; do
+        rmdir "$parent/$mark"-* 2>/dev/null
     done
     sleep 0.2
 done
@@ -34,13 +40,16 @@ class Undertaker:
         self.mark = f"luminaguard-{secrets.token_hex(16)}"
         self._close: weakref.finalize[[subprocess.Popen[bytes]], Undertaker] | None = None
 
-    def start(self) -> None:
-        """Begin to watch, before the first marked process is started. Idempotent."""
+    def start(self, cgroups: Iterable[Path] = ()) -> None:
+        """Begin to watch, before the first marked process is started. Idempotent.
+
+        `cgroups`: where marked cgroups are made.
+        """
         if self._close is not None:
             return
         # A session of its own: a Ctrl-C on the terminal must not end the watcher first.
         shell = subprocess.Popen(
-            ["/bin/sh", "-c", _SCRIPT],
+            ["/bin/sh", "-c", _SCRIPT, "sh", *map(str, cgroups)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
