@@ -28,8 +28,14 @@ _KERNEL_COMMON = (
     "initcall_blacklist=init_kprobe_trace,load_system_certificate_list,crypto_kdf108_init,"
     "snapshot_device_init",
 )
-_KERNEL_EMULATED = ("no_timer_check", "tsc=reliable", "mitigations=off")
-"""Mitigations guard against a CPU's speculation, which emulated code does not reach."""
+_KERNEL_EMULATED = ("no_timer_check", "tsc=reliable", "mitigations=off", "norandmaps")
+"""Mitigations guard against a CPU's speculation, which emulated code does not reach.
+
+QEMU finds translated code again only at the addresses it was translated for, so a program that is
+laid out anew each time is translated anew each time: `sh -c echo` took 59 ms instead of 37. Agent
+and box lie at their template's addresses in every clone, and a command is as hostile as whatever
+could take it over; the kernel's own addresses stay random. Source: Linux
+Documentation/admin-guide/kernel-parameters.txt, "norandmaps"."""
 _KERNEL_SILENT = ("quiet", "8250.nr_uarts=0")
 _KERNEL_CONSOLE = ("console=ttyS0", "loglevel=7")
 
