@@ -42,6 +42,8 @@ _NUMBERS = {
     "kexec_file_load": (320, 294),
     "kexec_load": (246, 104),
     "keyctl": (250, 219),
+    "mlock": (149, 228),
+    "mlockall": (151, 230),
     "mount": (165, 40),
     "mount_setattr": (442, 442),
     "name_to_handle_at": (303, 264),

@@ -102,7 +102,10 @@ def _linked_copy(source: Path, target: Path) -> None:
     target.mkdir(mode=0o700)
     for path in source.iterdir():
         if path.is_file():
-            os.link(path, target / path.name)
+            try:
+                os.link(path, target / path.name)
+            except OSError:  # another file system
+                shutil.copyfile(path, target / path.name)
 
 
 def _flip(path: Path) -> None:
