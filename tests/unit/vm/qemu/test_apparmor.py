@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from luminaguard.vm.backends.qemu.confinement.apparmor import PROFILE, AppArmor, find_profile
-
-SOURCE = Path(__file__).parents[4] / "packaging" / "apparmor" / PROFILE
+from luminaguard.vm.backends.qemu.confinement.apparmor import (
+    PROFILE,
+    SOURCE,
+    AppArmor,
+    find_profile,
+)
 
 
 def labeled(proc: Path, label: str, *, where: str = "apparmor/current") -> Path:
@@ -29,7 +32,8 @@ def test_a_profile_that_is_not_loaded_is_named_with_the_command_that_loads_it(
 ) -> None:
     (tmp_path / "apparmor/policy/profiles/firefox.3").mkdir(parents=True)
     problem = find_profile(tmp_path).problem(1)
-    assert problem == f"not loaded; load it: sudo apparmor_parser -r packaging/apparmor/{PROFILE}"
+    assert problem == f"not loaded; load it: sudo apparmor_parser -r {SOURCE}"
+    assert SOURCE.is_file()
 
 
 def test_a_loaded_profile_is_chosen(tmp_path: Path) -> None:
