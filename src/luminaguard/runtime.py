@@ -24,8 +24,8 @@ from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.outcome import Outcome
 from luminaguard.errors import ApprovalError, LuminaGuardError, RecoveryNeeded
 from luminaguard.image.image import GuestImage
-from luminaguard.image.store import ImageStore
 from luminaguard.llm.model import ChatModel
+from luminaguard.machines import machine_spec, qemu
 from luminaguard.pipeline.aftermath import end_what_was_left
 from luminaguard.pipeline.ask import Asking
 from luminaguard.pipeline.guard import Guard
@@ -35,10 +35,8 @@ from luminaguard.pipeline.tree import SessionTree, TreeSettings
 from luminaguard.policy.policy import CallContext, Policy
 from luminaguard.tools.commands import ExecTool
 from luminaguard.tools.toolbox import Toolbox, agent_tools
-from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.direct import DirectSource
 from luminaguard.vm.disks import scratch_disk
-from luminaguard.vm.hardening import profile_named
 from luminaguard.vm.hypervisor import Hypervisor
 from luminaguard.vm.source import MachineSource
 from luminaguard.vm.spec import VmSpec
@@ -261,22 +259,3 @@ class Session:
             limits=ScanLimits(files=workspace.max_files, size_bytes=workspace.max_bytes),
             max_changeset_bytes=workspace.max_changeset_bytes,
         )
-
-
-def machine_spec(settings: Settings, image: GuestImage | str) -> VmSpec:
-    """Return the shape of machines that run an image, given itself or by name.
-
-    Raises:
-        ImageError: there is no such image.
-        ConfigError: there is no such hardening profile.
-    """
-    if isinstance(image, str):
-        image = ImageStore(settings.cache_dir).current(image)
-    profile = profile_named(settings.vm.profile, lsm=settings.vm.lsm)
-    return VmSpec(image=image, memory_mib=settings.vm.memory_mib, profile=profile)
-
-
-def qemu(settings: Settings) -> QemuHypervisor:
-    """Return the hypervisor that the settings describe; close it after its machines."""
-    waived = frozenset(settings.vm.allow_missing_layers)
-    return QemuHypervisor(settings.cache_dir, settings.runtime_dir, allow_missing=waived)
