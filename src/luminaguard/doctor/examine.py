@@ -69,7 +69,7 @@ async def examine(
 async def proving_ground(settings: Settings, progress: Progress) -> AsyncGenerator[Ground]:
     """Give machines to attack, and a private room; both are gone afterwards."""
     spec = await to_thread.run_sync(machine_spec, settings, settings.vm.image)
-    room = await to_thread.run_sync(_make_room, settings.cache_dir)
+    room = await to_thread.run_sync(make_room, settings.cache_dir)
     hypervisor = QemuHypervisor(
         settings.cache_dir,
         settings.runtime_dir,
@@ -116,7 +116,7 @@ async def _try_stage(ground: Ground, attack: Attack, stage: Stage) -> Result:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Room:
+class Room:
     """A private directory, held by a lock for as long as its owner lives."""
 
     path: Path
@@ -128,7 +128,7 @@ class _Room:
         os.close(self.lock)
 
 
-def _make_room(cache_dir: Path) -> _Room:
+def make_room(cache_dir: Path) -> Room:
     """Make a room in the cache directory, and remove those whose owners were killed."""
     cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in cache_dir.glob(f"{_ROOM}*"):
@@ -141,4 +141,4 @@ def _make_room(cache_dir: Path) -> _Room:
     path = Path(tempfile.mkdtemp(prefix=_ROOM, dir=cache_dir))
     lock = os.open(path, os.O_RDONLY)
     try_lock(lock)
-    return _Room(path=path, lock=lock)
+    return Room(path=path, lock=lock)

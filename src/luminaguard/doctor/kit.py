@@ -21,7 +21,7 @@ if sys.platform != "linux":
     raise ImportError("this runs in a guest, and every guest is Linux")
 
 _X86, _ARM = "x86_64", "aarch64"
-_NUMBERS = {
+NUMBERS = {
     "add_key": (248, 217),
     "adjtimex": (159, 171),
     "bpf": (321, 280),
@@ -223,7 +223,7 @@ def ioctl(path: str, request: int, argument: bytes) -> object:
 
 
 def _number(name: str) -> int | None:
-    return _NUMBERS[name][0 if platform.machine() == _X86 else 1]
+    return NUMBERS[name][0 if platform.machine() == _X86 else 1]
 
 
 def _raw(number: int, *arguments: object) -> int:
