@@ -39,7 +39,6 @@ from luminaguard.vm.direct import DirectSource
 from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import Hypervisor
 from luminaguard.vm.source import MachineSource
-from luminaguard.vm.spec import VmSpec
 from luminaguard.workspace.root import WorkspaceRoot
 from luminaguard.workspace.send.scan import ScanLimits
 
@@ -79,8 +78,8 @@ class Session:
             settings: Default: from the configuration file and the environment.
             hypervisor: Default: QEMU, with the best accelerator that this host has.
             image: What machines run. Default: the image that the settings name.
-            machines: Where machines come from, such as a pool that several sessions share; then
-                `hypervisor` and `image` are the pool's choice. Default: made when needed.
+            machines: Where machines come from, such as a fleet's; then `hypervisor` and `image`
+                are not used. Default: made when needed.
             log: An open audit log that several sessions share. Default: opened for this session.
             include: Patterns of files to send although ignore rules or the secret list match them.
             approval_timeout_s: Seconds until a request expires. Default: from the settings.
@@ -235,15 +234,13 @@ class Session:
     def _root(self) -> WorkspaceRoot:
         return WorkspaceRoot.open(self._workspace, protected=self._settings.own_dirs)
 
-    def _spec(self) -> VmSpec:
-        image = self._image or self._settings.image_for(Path(self._workspace).resolve())
-        return machine_spec(self._settings, image)
-
     def _scratch(self) -> int:
         return scratch_disk(self._settings.cache_dir, self._settings.vm.scratch_mib * MIB)
 
     def _direct(self, stack: AsyncExitStack) -> MachineSource:
-        return DirectSource(self._hypervisor or self._qemu(stack), self._spec)
+        image = self._image or self._settings.image_for(Path(self._workspace).resolve())
+        hypervisor = self._hypervisor or self._qemu(stack)
+        return DirectSource(hypervisor, lambda: machine_spec(self._settings, image))
 
     def _qemu(self, stack: AsyncExitStack) -> Hypervisor:
         hypervisor = qemu(self._settings)
