@@ -256,6 +256,13 @@ LIFECYCLE = (
         refused("ImageError", at_least=3),
     ),
     _attack(
+        "swap-the-image-of-a-template",
+        "templates",
+        "identity of the image's files in the template's key",
+        tampered.swap_the_image_of_a_template,
+        _CHANGED,
+    ),
+    _attack(
         "read-a-template-as-another-user",
         "templates",
         "private directories",

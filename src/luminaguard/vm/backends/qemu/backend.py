@@ -14,6 +14,7 @@ from anyio.to_thread import run_sync
 from luminaguard.domain.calls import canonical_json
 from luminaguard.errors import GuestLost, HypervisorUnavailable, TemplateError, VmError
 from luminaguard.image.image import GuestImage
+from luminaguard.image.store import ImageStore
 from luminaguard.vm.backends.qemu import cold
 from luminaguard.vm.backends.qemu.accelerator import (
     Accelerator,
@@ -168,6 +169,7 @@ class QemuHypervisor:
         return launched
 
     async def _build(self, template: Template) -> None:
+        await run_sync(ImageStore(self._cache_dir).verify, template.spec.image)
         async with await self.boot(template.spec) as machine, self._store.new(template.key) as new:
             await machine.exercise()
             await machine.settle()
@@ -250,10 +252,28 @@ def _template_key(spec: VmSpec, shape: Shape) -> str:
         "accelerator": shape.accelerator.name,
         "host-cpu": "" if shape.accelerator.emulated else _host_cpu(),
         "image": spec.image.digest,
+        "image-files": _files_of(spec.image),
         "agent": cold.agent_digest(),
         "command": shape_digest(shape),
     }
     return sha256(canonical_json(facts)).hexdigest()
+
+
+def _files_of(image: GuestImage) -> str:
+    """Return what changes when somebody writes to an image, or replaces a part of it.
+
+    A template is made of a verified image only, and clones go on reading the root disk.
+    """
+    marks: list[str] = []
+    for path in (image.kernel, image.initrd, image.rootfs):
+        try:
+            about = os.stat(path)
+        except OSError:
+            marks.append("missing")
+        else:
+            times = f"{about.st_mtime_ns} {about.st_ctime_ns}"
+            marks.append(f"{about.st_dev} {about.st_ino} {about.st_size} {times}")
+    return ", ".join(marks)
 
 
 def _binary_identity(binary: str) -> str:
