@@ -307,8 +307,9 @@ async def test_a_guest_that_cannot_start_shows_its_console(
 ) -> None:
     broken = tmp_path / "image"
     broken.mkdir()
-    for name in ("kernel", "initrd", "manifest.json"):
-        (broken / name).symlink_to(guest_image.directory / name)
+    for path in guest_image.directory.iterdir():
+        if path.name != "rootfs":
+            (broken / path.name).symlink_to(path)
     (broken / "rootfs").write_bytes(bytes(1024 * 1024))
     image = GuestImage(directory=broken, digest="0" * 64)
     hypervisor = QemuHypervisor(*vm_directories, image=guest_image)
