@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
@@ -21,6 +22,7 @@ from luminaguard.errors import (
 )
 from luminaguard.vm.hypervisor import Capabilities
 from luminaguard.vm.lifecycle import VmState
+from luminaguard.vm.pool.lease import PoolLease
 from luminaguard.vm.pool.metrics import PoolMetrics
 from luminaguard.vm.pool.pool import MachinePool
 from luminaguard.vm.pool.settings import PoolSettings
@@ -30,6 +32,15 @@ from pooling import World, spec
 pytestmark = pytest.mark.anyio
 
 LIMIT_S = 10.0
+
+
+async def lease_while(pool: MachinePool, meanwhile: Callable[[], Awaitable[None]]) -> PoolLease:
+    """Return a lease that is asked for while something else goes on."""
+    leases: list[PoolLease] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(meanwhile)
+        leases.append(await pool.lease("session"))
+    return leases[0]
 
 
 def at_rest(metrics: PoolMetrics) -> bool:
@@ -99,9 +110,7 @@ async def test_an_empty_store_makes_machines_on_demand_and_says_what_that_took(
             world.now_s += 0.5
             hold.set()
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(let_go)
-            lease = await pool.lease("session")
+        lease = await lease_while(pool, let_go)
         assert lease.vm.state is VmState.RUNNING
         assert world.hypervisor.machines[0].exercised == 0
         assert lease.timings_ms["restore_ms"] == pytest.approx(500)
@@ -138,15 +147,13 @@ async def test_a_machine_that_does_not_answer_at_hand_out_is_passed_over(world: 
         await pool.filled(LIMIT_S)
         silent = world.hypervisor.machines[0]
         world.hypervisor.faults["pause"] = GuestLost("no answer")
-        async with anyio.create_task_group() as tasks:
 
-            async def mend() -> None:
-                await pool.until(lambda now: now.failures.get("hand-out", 0) > 0, LIMIT_S)
-                del world.hypervisor.faults["pause"]
-                world.pass_time(pool, 1)
+        async def mend() -> None:
+            await pool.until(lambda now: now.failures.get("hand-out", 0) > 0, LIMIT_S)
+            del world.hypervisor.faults["pause"]
+            world.pass_time(pool, 1)
 
-            tasks.start_soon(mend)
-            lease = await pool.lease("session")
+        lease = await lease_while(pool, mend)
         assert lease.vm is not silent
         assert silent.state is VmState.STOPPED
 
@@ -305,17 +312,15 @@ async def test_one_failed_restore_is_tried_again_without_telling_anybody(world: 
     async with world.pool(size=0) as pool:
         await pool.until(lambda now: now.template is not None, LIMIT_S)
         world.hypervisor.faults["restore"] = GuestLost("QEMU ended at once")
-        async with anyio.create_task_group() as tasks:
 
-            async def mend() -> None:
-                await pool.until(lambda now: now.failures.get("restore") == 1, LIMIT_S)
-                pool.look()
-                assert pool.metrics().failures["restore"] == 1, "it spins"
-                world.hypervisor.faults.clear()
-                world.pass_time(pool, 1)
+        async def mend() -> None:
+            await pool.until(lambda now: now.failures.get("restore") == 1, LIMIT_S)
+            pool.look()
+            assert pool.metrics().failures["restore"] == 1, "it spins"
+            world.hypervisor.faults.clear()
+            world.pass_time(pool, 1)
 
-            tasks.start_soon(mend)
-            lease = await pool.lease("session")
+        lease = await lease_while(pool, mend)
         assert lease.vm.state is VmState.RUNNING
 
 
@@ -400,17 +405,16 @@ async def test_a_template_found_bad_is_made_anew(world: World) -> None:
         await pool.until(lambda now: now.template is not None, LIMIT_S)
         world.hypervisor.faults["restore"] = TemplateError("it is stale")
         templates = world.hypervisor.holds["template"] = anyio.Event()
-        async with anyio.create_task_group() as tasks:
 
-            async def mend() -> None:
-                await pool.until(lambda now: now.failures.get("restore") == 1, LIMIT_S)
-                world.pass_time(pool, 1)
-                assert pool.metrics().starting == 0, "nothing is made while the template is made"
-                world.hypervisor.faults.clear()
-                templates.set()
+        async def mend() -> None:
+            await pool.until(lambda now: now.failures.get("restore") == 1, LIMIT_S)
+            world.pass_time(pool, 1)
+            assert pool.metrics().starting == 0, "nothing is made while the template is made"
+            world.hypervisor.faults.clear()
+            templates.set()
 
-            tasks.start_soon(mend)
-            assert (await pool.lease("session")).vm.state is VmState.RUNNING
+        lease = await lease_while(pool, mend)
+        assert lease.vm.state is VmState.RUNNING
 
 
 async def test_freshness_is_the_time_since_the_template_was_found_right(world: World) -> None:
@@ -458,6 +462,7 @@ async def test_a_backend_without_pause_keeps_its_machines_running(world: World) 
 
 async def test_closing_refuses_who_waits_and_ends_what_is_leased(world: World) -> None:
     problems: list[VmError] = []
+    leases: list[PoolLease] = []
     async with anyio.create_task_group() as tasks, world.pool(size=0, max_machines=1) as pool:
         lease = await pool.lease("holder")
 
@@ -470,13 +475,20 @@ async def test_closing_refuses_who_waits_and_ends_what_is_leased(world: World) -
         tasks.start_soon(wait)
         await pool.until(lambda now: now.queued_tasks == 1, LIMIT_S)
     assert "the pool is closed" in str(problems[0])
+    (lease,) = leases
     assert lease.vm.state is VmState.STOPPED
     with pytest.raises(GuestLost):
         lease.renew()
     await lease.release()
+
+
+async def test_a_closed_pool_says_so(world: World) -> None:
+    async with world.pool() as pool:
+        await pool.filled(LIMIT_S)
     with pytest.raises(VmError, match="the pool is closed"):
         await pool.lease("late")
-    assert (pool.metrics().active_vms, pool.metrics().queued_tasks) == (0, 0)
+    metrics = pool.metrics()
+    assert (metrics.active_vms, metrics.queued_tasks, metrics.paused) == (0, 0, 0)
 
 
 async def test_closing_in_the_middle_of_everything_leaves_nothing(world: World) -> None:
