@@ -258,9 +258,9 @@ LIFECYCLE = (
     _attack(
         "swap-the-image-of-a-template",
         "templates",
-        "identity of the image's files in the template's key",
+        "identity of the image's files, watched",
         tampered.swap_the_image_of_a_template,
-        _CHANGED,
+        Shows({tampered.UNTOUCHED: True}, errors=frozenset({"ImageError"})),
     ),
     _attack(
         "read-a-template-as-another-user",

@@ -46,7 +46,7 @@ async def wake_a_changed_manifest(ground: Ground) -> Sequence[Step]:
 
 
 async def boot_a_changed_image(ground: Ground) -> Sequence[Step]:
-    """Make a template of an image after changing one bit of a file of it."""
+    """Ask for a machine of an image after changing one bit of a file of it."""
     steps: list[Step] = []
     for name in ("rootfs", "kernel", "initrd"):
         steps.append(await _boot_changed(ground, name))
@@ -58,17 +58,18 @@ async def boot_a_changed_image(ground: Ground) -> Sequence[Step]:
 async def _boot_changed(ground: Ground, name: str) -> Step:
     spec = ground.template.spec
     directory = ground.room / f"image-{name}"
-    did = f"make a template with a changed {name}"
+    did = f"a machine of an image with a changed {name}"
     try:
         await to_thread.run_sync(_copied, spec.image.directory, directory)
         await to_thread.run_sync(_flip_last, directory / name)
         image = GuestImage(directory=directory, digest=spec.image.digest)
-        await ground.hypervisor.template(replace(spec, image=image))
+        template = await ground.hypervisor.template(replace(spec, image=image))
+        async with await ground.hypervisor.restore(template):
+            return Step(did=did)
     except LuminaGuardError as problem:
         return refusal(did, problem)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    return Step(did=did)
 
 
 async def swap_the_image_of_a_template(ground: Ground) -> Sequence[Step]:

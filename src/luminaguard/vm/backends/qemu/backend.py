@@ -14,7 +14,6 @@ from anyio.to_thread import run_sync
 from luminaguard.domain.calls import canonical_json
 from luminaguard.errors import GuestLost, HypervisorUnavailable, TemplateError, VmError
 from luminaguard.image.image import GuestImage
-from luminaguard.image.store import ImageStore
 from luminaguard.vm.backends.qemu import cold
 from luminaguard.vm.backends.qemu.accelerator import (
     Accelerator,
@@ -24,6 +23,7 @@ from luminaguard.vm.backends.qemu.accelerator import (
     host_identity,
 )
 from luminaguard.vm.backends.qemu.command import Shape, clone_command, shape_digest
+from luminaguard.vm.backends.qemu.imagecheck import RECORD, ImageCheck
 from luminaguard.vm.backends.qemu.launch import Files, Launched, Launcher, find_qemu
 from luminaguard.vm.backends.qemu.loaded import LoadedTemplate, open_template
 from luminaguard.vm.backends.qemu.machine import IGNORE_SHARED, Origin, QemuMachine
@@ -69,6 +69,7 @@ class QemuHypervisor:
         self._loaded: dict[str, LoadedTemplate] = {}
         self._opened: list[LoadedTemplate] = []
         self._opening = anyio.Lock()
+        self._image_check = ImageCheck()
         self._probe: Probe | None = None
         weakref.finalize(self, _let_go, self._opened)
 
@@ -128,6 +129,7 @@ class QemuHypervisor:
 
         Raises:
             TemplateError: the template is missing, stale or does not match its manifest.
+            ImageError: the image was changed since.
         """
         started_s = time.perf_counter()
         shape = await self._shape(template.spec)
@@ -137,6 +139,7 @@ class QemuHypervisor:
                 "the template is stale: QEMU, the image, the agent or the host has changed",
                 hint="build it anew",
             )
+        await run_sync(self._image_check.require, template.spec.image, template.directory / RECORD)
         loaded = await self._opened_once(template)
         launched = await self._wake(template, shape, loaded)
         origin = Origin(shape=shape, key=template.key, own_memory=None)
@@ -169,7 +172,7 @@ class QemuHypervisor:
         return launched
 
     async def _build(self, template: Template) -> None:
-        await run_sync(ImageStore(self._cache_dir).verify, template.spec.image)
+        await run_sync(self._image_check.require, template.spec.image)
         async with await self.boot(template.spec) as machine, self._store.new(template.key) as new:
             await machine.exercise()
             await machine.settle()
@@ -252,28 +255,10 @@ def _template_key(spec: VmSpec, shape: Shape) -> str:
         "accelerator": shape.accelerator.name,
         "host-cpu": "" if shape.accelerator.emulated else _host_cpu(),
         "image": spec.image.digest,
-        "image-files": _files_of(spec.image),
         "agent": cold.agent_digest(),
         "command": shape_digest(shape),
     }
     return sha256(canonical_json(facts)).hexdigest()
-
-
-def _files_of(image: GuestImage) -> str:
-    """Return what changes when somebody writes to an image, or replaces a part of it.
-
-    A template is made of a verified image only, and clones go on reading the root disk.
-    """
-    marks: list[str] = []
-    for path in (image.kernel, image.initrd, image.rootfs):
-        try:
-            about = os.stat(path)
-        except OSError:
-            marks.append("missing")
-        else:
-            times = f"{about.st_mtime_ns} {about.st_ctime_ns}"
-            marks.append(f"{about.st_dev} {about.st_ino} {about.st_size} {times}")
-    return ", ".join(marks)
 
 
 def _binary_identity(binary: str) -> str:
