@@ -1,14 +1,18 @@
 """A pool over machines in memory, with a clock and a memory that tests set."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from luminaguard.image.image import GuestImage
 from luminaguard.testing.hypervisor import FakeHypervisor
 from luminaguard.vm.lifecycle import VmState
+from luminaguard.vm.pool.lease import PoolLease
+from luminaguard.vm.pool.metrics import PoolMetrics
 from luminaguard.vm.pool.pool import MachinePool
 from luminaguard.vm.pool.settings import PoolSettings
 from luminaguard.vm.spec import VmSpec
@@ -68,3 +72,19 @@ class World:
     def pass_time(self, pool: MachinePool, seconds: float) -> None:
         self.now_s += seconds
         pool.look()
+
+
+async def lease_while(
+    pool: MachinePool, meanwhile: Callable[[], Coroutine[Any, Any, None]]
+) -> PoolLease:
+    """Return a lease that is asked for while something else goes on."""
+    leases: list[PoolLease] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(meanwhile)
+        leases.append(await pool.lease("session"))
+    return leases[0]
+
+
+def at_rest(metrics: PoolMetrics) -> bool:
+    """Full and quiet."""
+    return metrics.paused == metrics.size and not metrics.starting and not metrics.ending

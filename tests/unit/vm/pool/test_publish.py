@@ -94,6 +94,12 @@ def test_a_directory_that_others_may_enter_is_neither_written_nor_read(tmp_path:
     assert "chmod 700" in (raised.value.hint or "")
 
 
+def test_the_directories_that_it_makes_are_private(tmp_path: Path) -> None:
+    with MetricsFile(tmp_path / "state" / "run", "one"):
+        made = [tmp_path / "state" / "run", tmp_path / "state" / "run" / "pools"]
+        assert [stat.S_IMODE(one.stat().st_mode) for one in made] == [0o700] * 2
+
+
 def test_a_failed_write_leaves_what_was_said_before(tmp_path: Path) -> None:
     with MetricsFile(tmp_path, "one") as one:
         one.publish(metrics(1))

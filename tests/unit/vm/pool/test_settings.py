@@ -11,7 +11,7 @@ from luminaguard.vm.pool.settings import MIB, PoolSettings
     [
         (
             {"size": 9, "max_machines": 8},
-            "size = 9 is more than pool.max_machines = 8",
+            "is more than pool.max_machines = 8",
             "at most 8",
         ),
         ({"size": -1}, "pool.size = -1 is not a usable number", "leave it out"),
