@@ -2,7 +2,7 @@
 
 from luminaguard.doctor.attack import Attack, Evidence, Finding, GuestScript, Judge, Where
 from luminaguard.doctor.ground import SCRATCH_BYTES
-from luminaguard.doctor.inside import OUTPUT_BYTES
+from luminaguard.doctor.inside import FLOOD_BYTES
 from luminaguard.doctor.judges import (
     DROPPED,
     KEPT,
@@ -29,7 +29,7 @@ def _little_is_kept(evidence: Evidence) -> Finding:
     kept, dropped = seen.get(KEPT), seen.get(DROPPED)
     if not isinstance(kept, int) or not isinstance(dropped, int):
         return broken("the host does not say what it kept")
-    if kept > OUTPUT_BYTES or not dropped:
+    if kept > FLOOD_BYTES or not dropped:
         return broken(f"{kept} bytes of output were kept, and {dropped} dropped")
     return enforced(f"{kept} bytes kept, {dropped} counted and dropped")
 
@@ -68,9 +68,11 @@ until_refused("processes", bomb, at_most=4096, every=64)
         "memory.max",
         """
 hoard = []
-until_refused("MiB", lambda: hoard.append(bytearray(b"x") * 2**20), at_most=4096, every=8)
+share = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 100
+until_refused("percent of the memory", lambda: hoard.append(bytearray(b"x") * share), at_most=300,
+              every=1)
 """,
-        Stops(frozenset({"ENOMEM"}), at_most=384, at_least=64, ends=_KILLED),
+        Stops(frozenset({"ENOMEM"}), at_most=83, at_least=20, ends=_KILLED),
     ),
     _attack(
         "memory-hog-in-shared-memory",
