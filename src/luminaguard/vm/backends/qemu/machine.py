@@ -213,8 +213,14 @@ class QemuMachine:
         after(self.state, VmEvent.REQUEST)
         try:
             yield
-        except (GuestLost, WireError):
+        except (GuestLost, WireError) as problem:
+            killed = self._launched.cgroup.ran_out_of_memory()
             await self._lost()
+            if killed:
+                raise GuestLost(
+                    "the machine used more memory than it may, and was killed",
+                    hint="keep the cache directory on a disk: on a tmpfs it counts as memory",
+                ) from problem
             raise
 
     @asynccontextmanager
