@@ -110,8 +110,8 @@ def _with_hosts_view(evidence: Evidence, report: GuestReport, after: GuestReport
         Step(did=LIVES, value=after.exit_code if after.ended is Ended.EXITED else -1),
         Step(did=TOOK, value=round(report.duration_s, 3)),
         Step(did=LEFT, value=len(report.leftover)),
-        Step(did=KEPT, value=len(report.stdout)),
-        Step(did=DROPPED, value=report.stdout_dropped_bytes),
+        Step(did=KEPT, value=len(report.stderr)),
+        Step(did=DROPPED, value=report.stderr_dropped_bytes),
     )
     return replace(evidence, host=seen, ended=ended)
 
