@@ -10,18 +10,25 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from luminaguard.errors import ConfigError
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _within(low: _Number, high: _Number, default: _Number) -> _Number:
+    """Return a dataclass field for a number that makes sense between `low` and `high` only."""
+    return field(default=default, metadata={"range": (low, high)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalSettings:
     """`[approval]`: how humans are asked."""
 
-    timeout_s: float = 300.0
+    timeout_s: float = _within(1.0, 7 * 86_400.0, 300.0)
     """Seconds until a request expires; nothing happens then."""
     allow_unattended: bool = False
     """Lets `--approver all` approve everything without a human."""
@@ -31,8 +38,9 @@ class ApprovalSettings:
 class VmSettings:
     """`[vm]`: the shape of machines."""
 
-    memory_mib: int = 512
-    scratch_mib: int = 2048
+    memory_mib: int = _within(192, 65_536, 512)
+    """Below 192 MiB no guest with Python in it works reliably."""
+    scratch_mib: int = _within(8, 8192, 2048)
     """Size of the disk that holds /home, /tmp and all changes inside a machine."""
     image: str = "default"
     allow_missing_layers: tuple[str, ...] = ()
@@ -43,9 +51,10 @@ class VmSettings:
 class WorkspaceSettings:
     """`[workspace]`: what goes in and comes out."""
 
-    max_files: int = 200_000
-    max_bytes: int = 2 * 1024**3
-    max_changeset_bytes: int = 1024**3
+    max_files: int = _within(1, 10_000_000, 200_000)
+    max_bytes: int = _within(1, 8 * 1024**3, 2 * 1024**3)
+    """At most what a machine's disk slot can hold."""
+    max_changeset_bytes: int = _within(1, 8 * 1024**3, 1024**3)
     include: tuple[str, ...] = ()
     """Patterns sent although ignore rules or the secret list would leave them out."""
 
@@ -177,8 +186,20 @@ def _section(name: str, table: object, path: Path) -> Section:
     known = {item.name: item for item in fields(kind)}
     for key, value in cast("dict[str, object]", table).items():
         _known(key, tuple(known), f"key in [{name}] of {path}")
-        values[key] = _typed(value, known[key].default, f"{path}: {name}.{key}")
+        where = f"{path}: {name}.{key}"
+        values[key] = _in_range(_typed(value, known[key].default, where), known[key], where)
     return kind(**values)  # pyright: ignore[reportArgumentType] - checked one by one just above
+
+
+def _in_range(value: object, item: Field[object], where: str) -> object:
+    low, high = item.metadata.get("range", (None, None))
+    if isinstance(value, int | float) and low is not None and not low <= value <= high:
+        raise ConfigError(f"{where} must lie between {low:g} and {high:g}", hint=_default(item))
+    return value
+
+
+def _default(item: Field[object]) -> str:
+    return f"without it, {item.name} is {item.default}"
 
 
 def _typed(value: object, default: object, where: str) -> object:

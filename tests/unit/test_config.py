@@ -51,6 +51,17 @@ def test_values_of_the_file_win_over_defaults_and_say_where_they_are_from(tmp_pa
         ("[vm]\nmemory_mib = 'big'\n", "positive number", None),
         ("[vm]\nmemory_mib = true\n", "positive number", None),
         ("[vm]\nmemory_mib = -1\n", "positive number", None),
+        ("[vm]\nmemory_mib = 64\n", "between 192 and 65536", "without it, memory_mib is 512"),
+        (
+            "[vm]\nmemory_mib = 1000000000\n",
+            "between 192 and 65536",
+            "without it, memory_mib is 512",
+        ),
+        (
+            "[approval]\ntimeout_s = 1e9\n",
+            "between 1 and 604800",
+            "without it, timeout_s is 300.0",
+        ),
         ("[vm]\nimage = 3\n", "must be a string", None),
         ("[policy]\nno_effect = 1\n", "true or false", None),
         ("[workspace]\ninclude = [1]\n", "list of strings", None),

@@ -232,6 +232,7 @@ def _shape_of(spec: VmSpec, accelerator: Accelerator) -> Shape:
         memory_mib=spec.memory_mib,
         vcpus=spec.vcpus,
         disk_limit_bytes=spec.disk_limit_bytes,
+        profile=spec.profile,
     )
 
 

@@ -213,7 +213,11 @@ class Launcher:
             raise
         accelerator = shape.accelerator
         isolation = Isolation(
-            backend="qemu", tier=accelerator.tier, accelerator=accelerator.name, jail=jail
+            backend="qemu",
+            tier=accelerator.tier,
+            accelerator=accelerator.name,
+            jail=jail,
+            guest=shape.profile.stamp,
         )
         return Launched(
             process=process, qmp=qmp, client=client, isolation=isolation, cgroup=berth.cgroup
