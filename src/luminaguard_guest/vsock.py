@@ -10,8 +10,8 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 
-from luminaguard_guest.port import BACKLOG_BYTES, READ_BYTES, WRITE_BYTES
-from luminaguard_guest.wire import FROM_GUEST, FROM_HOST, Decoder, Message
+from luminaguard_guest.port import Port
+from luminaguard_guest.wire import FROM_HOST, Decoder, Message
 
 PORT = 5201
 """Where the agent listens; the host's `vm.backends.firecracker.shape` has the same number."""
@@ -19,9 +19,11 @@ _DEVICE = "/dev/vsock"
 _HOST_CID = 2
 """Source: vsock(7), VMADDR_CID_HOST."""
 _BACKLOG = 4
+_READ_BYTES = 64 * 1024
+_WRITE_BYTES = 64 * 1024
 
 
-class VsockPort:
+class VsockPort(Port):
     """Messages in, messages out, over whichever connection the host made last.
 
     What is said while there is no connection is dropped: nobody asked for it any more.
@@ -32,29 +34,13 @@ class VsockPort:
 
         `is_host`: whether a peer's address is the host's; others are turned away.
         """
-        listener.setblocking(False)
+        listener.settimeout(0)
         self._listener = listener
         self._is_host = is_host
         self._connection: socket.socket | None = None
-        self._decoder = Decoder(FROM_HOST)
-        self._outgoing = bytearray()
-        self._events = select.epoll()
-        self._events.register(listener, select.EPOLLIN)
-
-    @property
-    def descriptor(self) -> int:
-        """Readable whenever `read` or `flush` has something to do."""
-        return self._events.fileno()
-
-    @property
-    def has_backlog(self) -> bool:
-        """Whether something waits to be written."""
-        return bool(self._outgoing)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so much waits to be written that nothing should be added."""
-        return len(self._outgoing) >= BACKLOG_BYTES
+        self._watch = select.epoll()
+        self._watch.register(listener, select.EPOLLIN)
+        super().__init__(self._watch.fileno())
 
     def read(self) -> Iterator[tuple[int, Message]]:
         """Give the messages that arrived, each with its request id."""
@@ -62,7 +48,7 @@ class VsockPort:
         if self._connection is None:
             return iter(())
         try:
-            content = self._connection.recv(READ_BYTES)
+            content = self._connection.recv(_READ_BYTES)
         except BlockingIOError:
             content = b""
         except OSError:
@@ -76,15 +62,15 @@ class VsockPort:
 
     def say(self, request_id: int, message: Message) -> None:
         """Queue a message."""
-        frame = FROM_GUEST.encode(request_id, message)
-        if self._connection is not None:
-            self._outgoing += frame
+        super().say(request_id, message)
+        if self._connection is None:
+            self._outgoing.clear()
 
     def flush(self) -> None:
         """Write as much as the host takes now."""
         while self._connection is not None and self._outgoing:
             try:
-                written = self._connection.send(self._outgoing[:WRITE_BYTES])
+                written = self._connection.send(self._outgoing[:_WRITE_BYTES])
             except BlockingIOError:
                 break
             except OSError:
@@ -93,7 +79,7 @@ class VsockPort:
             del self._outgoing[:written]
         if self._connection is not None:
             wanted = select.EPOLLIN | (select.EPOLLOUT if self._outgoing else 0)
-            self._events.modify(self._connection, wanted)
+            self._watch.modify(self._connection, wanted)
 
     def _accept(self) -> None:
         while True:
@@ -107,14 +93,14 @@ class VsockPort:
                 connection.close()
                 continue
             self._drop()
-            connection.setblocking(False)
+            connection.settimeout(0)
             self._connection = connection
-            self._events.register(connection, select.EPOLLIN)
+            self._watch.register(connection, select.EPOLLIN)
 
     def _drop(self) -> None:
         """Forget the connection and what was half said over it."""
         if self._connection is not None:
-            self._events.unregister(self._connection)
+            self._watch.unregister(self._connection)
             self._connection.close()
             self._connection = None
         self._decoder = Decoder(FROM_HOST)

@@ -5,15 +5,18 @@ import shutil
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from anyio.to_thread import run_sync
 
 from luminaguard.errors import ImageError
 from luminaguard.image.image import GuestImage
+from luminaguard.image.initrd import hardening_cpio
 from luminaguard.vm.backends.firecracker.kernel import uncompressed
 from luminaguard.vm.backends.qemu.cold import agent_archive, agent_digest
 from luminaguard.vm.directories import cache_lock
+from luminaguard.vm.hardening import HardeningProfile
 
 _KERNEL, _INITRD, _ROOT = "kernel", "initrd", "root"
 _KEPT = 3
@@ -36,7 +39,7 @@ class BootFiles:
 
     @property
     def initrd(self) -> Path:
-        """The image's RAM disk with the guest agent appended."""
+        """The image's RAM disk with the guest agent and its hardening profile appended."""
         return self.directory / _INITRD
 
     @property
@@ -45,23 +48,24 @@ class BootFiles:
         return self.directory / _ROOT
 
 
-async def boot_files(image: GuestImage, cache_dir: Path) -> BootFiles:
-    """Return an image's boot files, made if needed: seconds, once per image and agent.
+async def boot_files(image: GuestImage, profile: HardeningProfile, cache_dir: Path) -> BootFiles:
+    """Return an image's boot files, made if needed: seconds, once per image, agent and profile.
 
     Raises:
         ImageError: the image cannot be read, or its kernel cannot be unpacked.
     """
     base = cache_dir / "firecracker" / "files"
-    found = BootFiles(directory=base / f"{image.digest[:32]}-{agent_digest()[:32]}")
+    held = sha256(profile.to_bytes() + agent_digest().encode()).hexdigest()
+    found = BootFiles(directory=base / f"{image.digest[:32]}-{held[:32]}")
     if not found.directory.is_dir():
         async with cache_lock(base, limit_s=_LIMIT_S):
-            await run_sync(_make, image, found.directory)
+            await run_sync(_make, image, profile, found.directory)
     with suppress(OSError):
         os.utime(found.directory)
     return found
 
 
-def _make(image: GuestImage, directory: Path) -> None:
+def _make(image: GuestImage, profile: HardeningProfile, directory: Path) -> None:
     """Make the set unless somebody else just has; the caller holds the lock."""
     if directory.is_dir():
         return
@@ -73,7 +77,9 @@ def _make(image: GuestImage, directory: Path) -> None:
     try:
         kernel = uncompressed(image.kernel.read_bytes())
         _write(unfinished / _KERNEL, kernel)
-        _write(unfinished / _INITRD, image.initrd.read_bytes() + agent_archive())
+        policy = image.policy(profile.lsm).read_bytes()
+        parts = (image.initrd.read_bytes(), agent_archive())
+        _write(unfinished / _INITRD, b"".join((*parts, hardening_cpio(profile.to_bytes(), policy))))
         shutil.copyfile(image.rootfs, unfinished / _ROOT)
         (unfinished / _ROOT).chmod(_MODE)
         os.rename(unfinished, directory)

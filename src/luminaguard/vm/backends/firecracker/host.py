@@ -1,6 +1,7 @@
 """What this host must have for Firecracker: its programs, and a device that may be used."""
 
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Mapping
@@ -36,7 +37,9 @@ class Programs:
         return " ".join(f"{path} {about.st_size} {about.st_mtime_ns}" for path, about in abouts)
 
 
-def find_programs(environ: Mapping[str, str] | None = None, *, root: bool | None = None) -> Programs:
+def find_programs(
+    environ: Mapping[str, str] | None = None, *, root: bool | None = None
+) -> Programs:
     """Return the programs of this host.
 
     Args:
@@ -48,7 +51,8 @@ def find_programs(environ: Mapping[str, str] | None = None, *, root: bool | None
     """
     if sys.platform != "linux":
         raise HypervisorUnavailable(
-            "Firecracker runs on Linux only", hint="run LuminaGuard on Linux, or use another backend"
+            "Firecracker runs on Linux only",
+            hint="run LuminaGuard on Linux, or use another backend",
         )
     environ = os.environ if environ is None else environ
     root = can_switch_users() if root is None else root
@@ -89,6 +93,16 @@ def require_kvm(device: str = KVM) -> None:
     if problem is not None:
         what, _, mend = problem.partition(": ")
         raise HypervisorUnavailable(f"Firecracker needs KVM, and {what}", hint=mend)
+
+
+def cpu_identity() -> str:
+    """Return what a saved guest depends on of the host: kernel and processor."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as source:
+            kept = [line for line in source if line.startswith(("model name", "flags", "Features"))]
+    except OSError:
+        kept = [platform.processor()]
+    return f"{platform.release()} {sorted(set(kept))}"
 
 
 def _find(name: str, named: str | None, hint: str) -> Path:

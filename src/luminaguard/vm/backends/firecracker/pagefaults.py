@@ -12,23 +12,17 @@ docs/snapshotting/handling-page-faults-on-snapshot-resume.md.
 import ctypes
 import errno
 import json
-import mmap
 import os
-import select
 import socket
 import struct
-import sys
 import threading
 from bisect import bisect_right
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import Self, cast
 
-from luminaguard.errors import HypervisorUnavailable
+from luminaguard.vm.backends.firecracker.faultcalls import control, map_private, receive, wait
 from luminaguard.vm.linux import data_extents
-
-if sys.platform == "linux":
-    import fcntl
 
 PAGE_BYTES = 4096
 _STRETCH_BYTES = 64 * 1024
@@ -94,8 +88,6 @@ class FaultServer:
 
         `memory`: descriptor of the saved memory; a duplicate is kept.
         """
-        if sys.platform != "linux":
-            raise HypervisorUnavailable("page faults can be served on Linux only")
         self._listener = listener
         self._size = os.fstat(memory).st_size
         self._memory = os.dup(memory)
@@ -139,14 +131,13 @@ class FaultServer:
         connection, _ = self._listener.accept()
         with connection:
             connection.settimeout(_CONNECT_S)
-            said, descriptors, _, _ = socket.recv_fds(connection, _MESSAGE_BYTES, 1)
+            said, descriptors = receive(connection, _MESSAGE_BYTES)
         if len(descriptors) != 1:
             for fd in descriptors:
                 os.close(fd)
             raise ValueError("Firecracker handed over no descriptor")
         try:
             mappings = read_mappings(said, self._size)
-            os.set_blocking(descriptors[0], False)
         except BaseException:
             os.close(descriptors[0])
             raise
@@ -196,15 +187,12 @@ class FaultServer:
         Raises:
             OSError: nothing came in time, or the other end is gone.
         """
-        poller = select.poll()
-        poller.register(fd, select.POLLIN)
-        poller.register(self._stop, select.POLLIN)
-        ready = dict(poller.poll(None if limit_s is None else limit_s * 1000))
+        ready = wait((fd, self._stop), limit_s)
         if self._stop in ready:
             return False
         if not ready:
             raise OSError("Firecracker did not ask for memory in time")
-        if not ready[fd] & select.POLLIN:
+        if not ready[fd]:
             raise OSError("the page fault descriptor is broken")
         return True
 
@@ -213,19 +201,15 @@ class _Source:
     """The saved memory, mapped privately: its address, and which stretches hold anything."""
 
     def __init__(self, memory: int, size: int) -> None:
-        if sys.platform != "linux":
-            raise HypervisorUnavailable("page faults can be served on Linux only")
         # Private and writable, because only then ctypes tells its address; nobody writes.
-        self._mapped = mmap.mmap(
-            memory, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE
-        )
+        self._mapped = map_private(memory, size)
         first = ctypes.c_char.from_buffer(self._mapped)
         self.address = ctypes.addressof(first)
         del first  # or the mapping could not be closed
         self._extents = data_extents(memory, size)
         self._starts = [start for start, _ in self._extents]
 
-    def __enter__(self) -> "_Source":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -273,10 +257,8 @@ def _wake(faults: int, address: int, length: int) -> None:
 
 
 def _asked(faults: int, request: int, argument: bytes) -> bool:
-    if sys.platform != "linux":
-        return False
     try:
-        fcntl.ioctl(faults, request, argument)
+        control(faults, request, argument)
     except OSError as problem:
         if problem.errno in {errno.EEXIST, errno.EAGAIN}:
             return False

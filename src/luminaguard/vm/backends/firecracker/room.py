@@ -10,7 +10,7 @@ import shutil
 import socket
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,6 +25,7 @@ READ_ONLY, WRITABLE = "/ro", "/rw"
 _COPY_BYTES = 1024 * 1024
 _LOCK = ".lock"
 _BACKLOG = 4
+_NO_WAIT = 0 if sys.platform == "win32" else os.O_NONBLOCK
 _FICLONE = 0x40049409
 """Source: Linux, include/uapi/linux/fs.h, FICLONE."""
 
@@ -44,7 +45,7 @@ class Room:
         self.root = root
         self._owner = owner
         top.mkdir(mode=0o700, parents=True)
-        self._lock = os.open(top / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(top / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             if not try_lock(self._lock):
                 raise VmError("the machine's directory was taken for one that was left behind")
@@ -86,10 +87,10 @@ class Room:
                 self._copy(source, name, place)
             with _opened(name, place, os.O_RDWR if writable else os.O_RDONLY) as fd:
                 if writable:
-                    os.fchmod(fd, 0o600)
+                    _set_mode(fd, 0o600)
                     self._give(fd)
                 elif self._owner is not None:
-                    os.fchmod(fd, 0o444)  # only who can enter this room can reach it
+                    _set_mode(fd, 0o444)  # only who can enter this room can reach it
         except OSError as problem:
             raise VmError(
                 f"a file cannot be handed to the machine: {problem.strerror}",
@@ -103,7 +104,7 @@ class Room:
         place = self._rw if writable else self._ro
         with _opened(name, place, os.O_CREAT | os.O_EXCL | os.O_RDWR) as fd:
             os.ftruncate(fd, size_bytes)
-            os.fchmod(fd, 0o600 if writable else 0o444)
+            _set_mode(fd, 0o600 if writable else 0o444)
             if writable:
                 self._give(fd)
         return self._inside(name, writable=writable)
@@ -113,7 +114,7 @@ class Room:
         if sys.platform == "win32":
             raise HypervisorUnavailable("Firecracker runs on Linux only")
         os.mkfifo(name, 0o600, dir_fd=self._rw)
-        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NO_FOLLOW, dir_fd=self._rw)
+        fd = os.open(name, os.O_RDONLY | _NO_WAIT | NO_FOLLOW, dir_fd=self._rw)
         self._give(fd)
         return fd
 
@@ -124,7 +125,7 @@ class Room:
             VmError: it is no file of at most `size_bytes`.
         """
         try:
-            flags = os.O_RDONLY | os.O_NONBLOCK | NO_FOLLOW
+            flags = os.O_RDONLY | _NO_WAIT | NO_FOLLOW
             fd = os.open(name, flags, dir_fd=self._rw)
         except OSError as problem:
             raise VmError(f"Firecracker left no {name}: {problem.strerror}") from problem
@@ -219,6 +220,11 @@ def sweep(directory: Path) -> None:
                 os.close(fd)
 
 
+def _set_mode(fd: int, mode: int) -> None:
+    if sys.platform != "win32":
+        os.fchmod(fd, mode)
+
+
 def _directory(path: Path, mode: int) -> int:
     path.mkdir(mode=mode)
     path.chmod(mode)
@@ -226,7 +232,7 @@ def _directory(path: Path, mode: int) -> int:
 
 
 @contextmanager
-def _opened(name: str, place: int, flags: int) -> Iterator[int]:
+def _opened(name: str, place: int, flags: int) -> Generator[int]:
     fd = os.open(name, flags | NO_FOLLOW, 0o600, dir_fd=place)
     try:
         yield fd

@@ -12,6 +12,7 @@ from luminaguard.vm.backends.firecracker.api.bodies import Drive, MachineConfig,
 from luminaguard.vm.backends.firecracker.room import READ_ONLY, WRITABLE
 from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
 from luminaguard.vm.backends.qemu.confinement.jail import Limits
+from luminaguard.vm.hardening import STRICT, HardeningProfile, Lsm
 from luminaguard.vm.spec import VmSpec
 
 ROOT, WORKSPACE, SCRATCH = "root", "workspace", "scratch"
@@ -45,6 +46,11 @@ _DISKS = (
     "luminaguard.lg-scratch=vdc",
 )
 """Firecracker's disks have no serial number of our choosing, only the order they were added in."""
+_LSM = {
+    Lsm.APPARMOR: ("apparmor=1", "security=apparmor", "apparmor.path_max=32768"),
+    Lsm.SELINUX: ("selinux=1", "security=selinux", "enforcing=1"),
+}
+"""As for every backend. Source: Linux, Documentation/admin-guide/LSM."""
 _SILENT = ("quiet", "8250.nr_uarts=0")
 _CONSOLE = ("console=ttyS0", "loglevel=7")
 
@@ -56,6 +62,7 @@ class Shape:
     memory_mib: int
     vcpus: int
     disk_limit_bytes: int
+    profile: HardeningProfile = STRICT
 
     @property
     def memory_bytes(self) -> int:
@@ -89,7 +96,10 @@ class Shape:
 def shape_of(spec: VmSpec) -> Shape:
     """Return the shape that a spec asks for."""
     return Shape(
-        memory_mib=spec.memory_mib, vcpus=spec.vcpus, disk_limit_bytes=spec.disk_limit_bytes
+        memory_mib=spec.memory_mib,
+        vcpus=spec.vcpus,
+        disk_limit_bytes=spec.disk_limit_bytes,
+        profile=spec.profile,
     )
 
 
@@ -107,9 +117,10 @@ def vsock() -> Vsock:
     return Vsock(guest_cid=_GUEST_CID, uds_path=f"{WRITABLE}/{VSOCK}")
 
 
-def kernel_line(*, console: bool = False) -> str:
+def kernel_line(profile: HardeningProfile, *, console: bool = False) -> str:
     """Return the kernel's command line; Firecracker adds where its devices are."""
-    return " ".join((*_KERNEL_LINE, *_DISKS, *(_CONSOLE if console else _SILENT)))
+    said = _CONSOLE if console else _SILENT
+    return " ".join((*_KERNEL_LINE, *_LSM[profile.lsm], *_DISKS, *said))
 
 
 def shape_digest(shape: Shape) -> str:
@@ -120,6 +131,6 @@ def shape_digest(shape: Shape) -> str:
         "slots": shape.disk_limit_bytes,
         "vsock": vsock().as_json(),
         "port": AGENT_PORT,
-        "kernel": kernel_line(),
+        "kernel": kernel_line(shape.profile),
     }
     return sha256(canonical_json(said)).hexdigest()

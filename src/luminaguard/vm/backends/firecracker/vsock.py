@@ -1,6 +1,6 @@
-"""The host's side of the guest's socket device: a connection to the guest agent.
+r"""The host's side of the guest's socket device: a connection to the guest agent.
 
-Firecracker listens on a unix socket; `CONNECT <port>\\n` asks for a port of the guest, `OK <n>\\n`
+Firecracker listens on a unix socket; `CONNECT <port>\n` asks for a port of the guest, `OK <n>\n`
 says that somebody accepted there, and from then on the connection is the guest's.
 Source: Firecracker, docs/vsock.md.
 
@@ -81,7 +81,7 @@ async def _greeted(connect: Connect, port: int) -> GuestClient:
 
 
 async def _ask_for(connection: socket.socket, port: int) -> None:
-    connection.setblocking(False)
+    connection.settimeout(0)
     connection.send(b"CONNECT %d\n" % port)  # a few bytes always fit an empty socket
     line = b""
     while not line.endswith(b"\n"):

@@ -314,4 +314,3 @@ def _forbids_devices(directory: Path) -> bool:
     if sys.platform != "linux":
         return False
     return bool(os.statvfs(directory).f_flag & os.ST_NODEV)
-
