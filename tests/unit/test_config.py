@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from luminaguard.config import load
+from luminaguard.config import VmSettings, load
+from luminaguard.domain.isolation import GuestHardening
 from luminaguard.errors import ConfigError
+from luminaguard.vm.hardening import profile_named
 
 
 def environment(tmp_path: Path, text: str = "", **more: str) -> dict[str, str]:
@@ -43,10 +45,48 @@ def test_values_of_the_file_win_over_defaults_and_say_where_they_are_from(tmp_pa
     assert settings.origins["approval.timeout_s"] == str(tmp_path / "config.toml")
 
 
+def test_how_guests_are_hardened_is_chosen_by_name(tmp_path: Path) -> None:
+    assert (load({"HOME": str(tmp_path)}).vm.profile, VmSettings().lsm) == ("strict", "apparmor")
+    vm = load(environment(tmp_path, '[vm]\nprofile = "relaxed"\nlsm = "selinux"\n')).vm
+    chosen = profile_named(vm.profile, lsm=vm.lsm)
+    assert chosen.stamp == GuestHardening(profile="relaxed", lsm="selinux")
+
+
+def test_the_nearest_directory_above_a_project_names_its_image(tmp_path: Path) -> None:
+    text = (
+        '[vm]\nimage = "plain"\n[projects."/src"]\nimage = "all"\n'
+        '[projects."/src/web"]\nimage = "web"\n[projects."~/own"]\nimage = "own"\n'
+        '[projects."/src/web/silent"]\n'
+    )
+    settings = load(environment(tmp_path, text))
+    assert settings.image_for(Path("/src/web")) == "web"
+    assert settings.image_for(Path("/src/web/deep/er")) == "web"
+    assert settings.image_for(Path("/src/web/silent")) == "web"
+    assert settings.image_for(Path("/src/website")) == "all"
+    assert settings.image_for(tmp_path / "own") == "own"
+    assert settings.image_for(Path("/elsewhere")) == "plain"
+
+
+def test_a_project_is_found_by_its_real_path(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    settings = load(environment(tmp_path, f'[projects."{tmp_path}/link"]\nimage = "web"\n'))
+    assert settings.image_for((tmp_path / "real").resolve()) == "web"
+
+
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
         ("[aproval]\n", "unknown section", "did you mean approval?"),
+        (
+            '[projects."a"]\n',
+            "'a' is not the absolute path",
+            'write [projects."/path/to/project"], or "~/..."',
+        ),
+        ("projects = 1\n", "must be a table", 'write [projects."/path"]'),
+        ('[projects]\n"/a" = 1\n', "must be a table", 'write [projects."/a"]'),
+        ('[projects."/a"]\nimgae = "x"\n', "unknown key", "did you mean image?"),
+        ('[projects."/a"]\nimage = 1\n', "must be a string", None),
         ("[vm]\nmemory_mb = 1\n", "unknown key", "did you mean memory_mib?"),
         ("[vm]\nmemory_mib = 'big'\n", "positive number", None),
         ("[vm]\nmemory_mib = true\n", "positive number", None),
@@ -63,6 +103,7 @@ def test_values_of_the_file_win_over_defaults_and_say_where_they_are_from(tmp_pa
             "without it, timeout_s is 300.0",
         ),
         ("[vm]\nimage = 3\n", "must be a string", None),
+        ("[vm]\nprofile = 3\n", "must be a string", None),
         ("[policy]\nno_effect = 1\n", "true or false", None),
         ("[workspace]\ninclude = [1]\n", "list of strings", None),
         ("vm = 3\n", "must be a table", "write [vm]"),

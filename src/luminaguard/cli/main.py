@@ -14,8 +14,10 @@ COMMANDS = {
     "bench": "luminaguard.cli.bench:bench",
     "check": "luminaguard.cli.check:check",
     "config": "luminaguard.cli.config:config",
+    "doctor": "luminaguard.cli.doctor:doctor",
     "exec": "luminaguard.cli.exec:exec_",
     "image": "luminaguard.cli.image:image",
+    "pool": "luminaguard.cli.pool:pool",
     "recover": "luminaguard.cli.recover:recover",
     "run": "luminaguard.cli.run:run",
 }

@@ -71,7 +71,7 @@ class MachineWorkbench:
     async def _furnish(self, machine: MicroVM, disk: Path) -> None:
         scratch = await to_thread.run_sync(scratch_disk, self._cache_dir, _SCRATCH_BYTES)
         try:
-            fd = os.open(disk, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(disk, os.O_RDONLY)
             try:
                 await machine.attach(workspace_fd=fd, scratch_fd=scratch)
             finally:

@@ -28,13 +28,13 @@ NODE_PACKAGES = ("nodejs",)
 NPM = NpmPackage(
     path="node_modules/npm",
     name="npm",
-    version="10.9.4",
-    sha512="3a7506f37e85c1ba1021baad79f0cd9724748131f321fc117c4dc3ba235ec01b"
-    "e7327584a41d15117c01945560aa9373220628fcc1e1dddd877a5fe9b336a900",
+    version="9.9.4",
+    sha512="37371088ba6a0ee2e16af772276277b4627f9e2fde6dca87545664bf50b8ffa9"
+    "5b96b6943db3e0089e1585be286b71458516b6623f60039f23187ff3b4ab9e35",
     bins=(("npm", "bin/npm-cli.js"), ("npx", "bin/npx-cli.js")),
 )
-"""npm itself, whole in one tarball. Its last line that runs on the Node of all supported
-distributions (18.17 and later). Source: the package's own "engines"."""
+"""npm itself, whole in one tarball; it runs on the Node of every supported distribution (18 and
+later). Source: the package's own "engines"."""
 
 _MAX_REASON = 300
 _SHOWN = 8

@@ -102,7 +102,7 @@ class Intake:
             )
         place = self._tree.place(path, 0o755 if record.mode & stat.S_IXUSR else 0o644)
         with space.explained():
-            self._fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._open, self._offset = record, 0
 
     def _bytes(self, record: FileBytes) -> None:
