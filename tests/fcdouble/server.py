@@ -37,6 +37,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"\x00\x01 nonsense\r\n\r\n")
             self.close_connection = True
             return
+        if act == "odd":
+            self._send_plain(200, b'{"id": 5}')
+            return
         status, body = self.engine.handle(self.command, self.path, content)
         if act == "error":
             status, body = 500, {"fault_message": "Internal\x1b[2J error"}
@@ -49,13 +52,15 @@ class _Handler(BaseHTTPRequestHandler):
         if known is not None:
             problem = answer_problem(known[0], status, body)
             assert problem is None, f"the double itself is wrong: {problem}"
+        self._send_plain(status, None if body is None else json.dumps(body).encode())
+
+    def _send_plain(self, status: int, content: bytes | None) -> None:
         self.send_response(status)
-        content = b"" if body is None else json.dumps(body).encode()
-        if body is not None:
+        if content is not None:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        self.wfile.write(content or b"")
 
     do_GET = do_PUT = do_PATCH = _answer
 
