@@ -14,7 +14,7 @@ from typing import Any
 
 from fcdouble.description import body_problem, operation
 from fcdouble.guest import Programs, WireGuest
-from fcdouble.vsockside import VsockSide, at
+from fcdouble.vsockside import VsockSide, at, short
 
 VERSION = "1.16.1"
 _ONLY_BEFORE = {"/boot-source", "/machine-config", "/vsock", "/entropy", "/serial", "/logger"}
@@ -239,7 +239,8 @@ class Engine:
         mapping = {"base_host_virt_addr": 0x7F0000000000, "size": memory, "offset": 0}
         try:
             self.uffd = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.uffd.connect(str(at(self.root, path)))
+            with short(at(self.root, path)) as place:
+                self.uffd.connect(place)
             said = json.dumps([{**mapping, "page_size": 4096, "page_size_kib": 4096}]).encode()
             socket.send_fds(self.uffd, [said], [read_end])
         except OSError as problem:

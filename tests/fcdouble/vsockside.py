@@ -3,7 +3,8 @@
 import os
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fcdouble.guest import WireGuest
@@ -17,20 +18,26 @@ def at(root: Path, inside: str) -> Path:
     return root / inside.lstrip("/")
 
 
-def listen(path: Path) -> socket.socket:
-    """Listen on a socket, however long its path is."""
+@contextmanager
+def short(path: Path) -> Iterator[str]:
+    """Give a path of the same socket that fits an address, however deep it lies."""
     place = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
-        short = f"/proc/self/fd/{place}/{path.name}" if len(str(path)) > 100 else str(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(short)
-            listener.listen(16)
-        except OSError:
-            listener.close()
-            raise
+        yield f"/proc/self/fd/{place}/{path.name}" if len(str(path)) > 100 else str(path)
     finally:
         os.close(place)
+
+
+def listen(path: Path) -> socket.socket:
+    """Listen on a socket, however long its path is."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with short(path) as place:
+            listener.bind(place)
+        listener.listen(16)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 

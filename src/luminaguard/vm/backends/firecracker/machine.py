@@ -28,7 +28,7 @@ from luminaguard.vm.lifecycle import VmEvent, VmState, after
 
 _STOP_LIMIT_S = 30.0
 _SETTLE_LIMIT_S = 10.0
-_SETTLE_POLL_S = 0.2
+_SETTLE_POLL_S = 0.1
 _HANG_UP_POLL_S = 0.05
 _SETTLE_QUIET = 3
 """Polls in a row in which the guest used less than a tenth of a CPU."""

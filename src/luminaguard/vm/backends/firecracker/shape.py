@@ -80,6 +80,7 @@ class Shape:
         return Limits(
             address_space_bytes=self.memory_bytes + _BEYOND_GUEST_BYTES,
             file_bytes=max(self.disk_limit_bytes, self.memory_bytes),
+            processes=self.vcpus + _BESIDE_GUEST_THREADS,
         )
 
     @property

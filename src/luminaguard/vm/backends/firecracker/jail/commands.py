@@ -6,7 +6,8 @@ from pathlib import Path
 
 from luminaguard.vm.backends.firecracker.host import FAULTS, KVM, Programs
 from luminaguard.vm.backends.firecracker.room import READ_ONLY, WRITABLE
-from luminaguard.vm.backends.qemu.confinement.jail import Limits, tool
+from luminaguard.vm.backends.qemu.confinement.hosttools import tool
+from luminaguard.vm.backends.qemu.confinement.jail import Limits
 
 API_SOCKET = "api.sock"
 _INNER_UID = 65533
@@ -48,7 +49,8 @@ def confined(start: Start, *, report_fd: int) -> list[str]:
     `report_fd`: where the id of the pid namespace's first process will be written, as JSON.
     """
     limits = ["/bin/sh", "-c", _ENTER, "sh", *start.joins, "--"]
-    limits += [tool("prlimit"), *start.limits.options(), "--"]
+    options = start.limits.options(own_count=start.uid is not None)
+    limits += [tool("prlimit"), *options, "--"]
     watched = [tool("bwrap"), *_NAMESPACES, *_WATCHED, "--info-fd", str(report_fd)]
     watched += ["--setenv", "OWNER", start.mark]
     if start.uid is None:
