@@ -81,6 +81,12 @@ class VsockPort(Port):
             wanted = select.EPOLLIN | (select.EPOLLOUT if self._outgoing else 0)
             self._watch.modify(self._connection, wanted)
 
+    def close(self) -> None:
+        """Listen no longer, and forget the connection."""
+        self._drop()
+        self._watch.close()
+        self._listener.close()
+
     def _accept(self) -> None:
         while True:
             try:
