@@ -13,7 +13,6 @@ from luminaguard.testing.hypervisor import FakeHypervisor
 from luminaguard.vm.hypervisor import Hypervisor
 from luminaguard.vm.spec import VmSpec
 
-
 _DOUBLE = "firecracker-double"
 """The real backend over a strict double of Firecracker's process."""
 

@@ -52,7 +52,9 @@ def answer_problem(said: dict[str, Any], status: int, body: object) -> str | Non
     return problem(schema, body, "answer")
 
 
-def problem(schema: dict[str, Any], value: object, where: str, *, partial: bool = False) -> str | None:
+def problem(
+    schema: dict[str, Any], value: object, where: str, *, partial: bool = False
+) -> str | None:
     """Return why a value does not fit a schema; None if it does. Unknown fields never fit."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
@@ -62,15 +64,18 @@ def problem(schema: dict[str, Any], value: object, where: str, *, partial: bool 
         return f"{where}: invalid type, expected {kind}"
     if "enum" in schema and value not in [str(one) for one in schema["enum"]]:
         return f"{where}: unknown variant `{value}`"
-    if isinstance(value, int) and not isinstance(value, bool):
-        if not schema.get("minimum", value) <= value <= schema.get("maximum", value):
-            return f"{where}: {value} is out of range"
+    if kind == "integer" and _is_out_of_range(schema, value):
+        return f"{where}: {value} is out of range"
     if isinstance(value, dict):
         return _object_problem(schema, value, where, partial=partial)
     if isinstance(value, list):
         each = (problem(schema["items"], one, f"{where}[]") for one in value)
         return next((found for found in each if found), None)
     return None
+
+
+def _is_out_of_range(schema: dict[str, Any], value: Any) -> bool:
+    return not schema.get("minimum", value) <= value <= schema.get("maximum", value)
 
 
 def _object_problem(

@@ -104,7 +104,11 @@ class Engine:
             case "/version":
                 return {"firecracker_version": self.version}
             case "/machine-config":
-                return {"vcpu_count": 1, "mem_size_mib": 128, **self.config.get("machine-config", {})}
+                return {
+                    "vcpu_count": 1,
+                    "mem_size_mib": 128,
+                    **self.config.get("machine-config", {}),
+                }
             case _:
                 return {**self.config, "drives": list(self.drives.values())}
 

@@ -1,4 +1,4 @@
-"""The guest of a Firecracker that runs none: speaks the real wire, does what a Python object says."""
+"""The guest of a Firecracker that runs none: speaks the real wire, does what Python says."""
 
 import inspect
 import socket

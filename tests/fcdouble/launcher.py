@@ -46,7 +46,9 @@ class DoubleVmm:
 class DoubleLauncher:
     """Starts a double for each machine; `engines` are all of them, oldest first."""
 
-    def __init__(self, base: Path, programs: Programs | None = None, version: str = "1.16.1") -> None:
+    def __init__(
+        self, base: Path, programs: Programs | None = None, version: str = "1.16.1"
+    ) -> None:
         self.base = base
         self.programs = programs or {}
         self.version = version

@@ -20,7 +20,7 @@ class _Handler(BaseHTTPRequestHandler):
     def version_string(self) -> str:
         return "Firecracker API"
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as above
         """Say nothing."""
 
     def _answer(self) -> None:
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content or b"")
 
-    do_GET = do_PUT = do_PATCH = _answer
+    do_GET = do_PUT = do_PATCH = _answer  # noqa: N815 - names of the base class
 
 
 class ApiServer:

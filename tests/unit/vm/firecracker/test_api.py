@@ -194,9 +194,7 @@ LATE: list[Callable[[ApiClient], Awaitable[None]]] = [
     lambda api: api.load_snapshot(
         SnapshotLoad(
             snapshot_path="/rw/log",
-            mem_backend=MemoryBackend(
-                backend_type=MemoryBackendType.FILE, backend_path="/rw/log"
-            ),
+            mem_backend=MemoryBackend(backend_type=MemoryBackendType.FILE, backend_path="/rw/log"),
         )
     ),
 ]
@@ -220,9 +218,7 @@ EARLY: list[Callable[[ApiClient], Awaitable[None]]] = [
 
 
 @pytest.mark.parametrize("number", range(len(EARLY)))
-async def test_what_needs_a_guest_is_refused_before_there_is_one(
-    world: World, number: int
-) -> None:
+async def test_what_needs_a_guest_is_refused_before_there_is_one(world: World, number: int) -> None:
     with pytest.raises(ApiRefused, match="before starting"):
         await EARLY[number](world.api)
 

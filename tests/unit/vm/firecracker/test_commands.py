@@ -49,8 +49,8 @@ def test_as_root_the_jailer_gets_uid_chroot_and_limits() -> None:
     assert following(jailer, "--chroot-base-dir") == ["/cache/machines"]
     assert following(jailer, "--resource-limit") == ["fsize=1048576", "no-file=256"]
     assert jailer[jailer.index("--") :] == ["--", "--api-sock", "/rw/api.sock"]
-    (id,) = following(jailer, "--id")
-    assert re.fullmatch(r"[A-Za-z0-9-]{1,64}", id), "what the jailer takes as an id"
+    (name,) = following(jailer, "--id")
+    assert re.fullmatch(r"[A-Za-z0-9-]{1,64}", name), "what the jailer takes as an id"
     assert not {"--daemonize", "--new-pid-ns", "--no-seccomp"} & set(command)
 
 

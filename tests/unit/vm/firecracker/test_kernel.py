@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 import struct
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -71,7 +72,10 @@ def test_a_kernel_that_is_not_packed_stays_as_it_is() -> None:
         (bzimage(gzip.compress(ELF)[:40]), "no ELF"),
         (bzimage(legacy_frame(ELF)[:-4] + b"\xff\xff\xff\xff"), "cannot be unpacked"),
         (bzimage(legacy_frame(ELF)[:-4] + b"\x01\x00\x00\x00"), "cannot be unpacked"),
-        (bzimage(b"\x02\x21\x4c\x18" + b"\xff\xff\xff\x7f" + b"\x09\0\0\0" * 2), "cannot be unpacked"),
+        (
+            bzimage(b"\x02\x21\x4c\x18" + b"\xff\xff\xff\x7f" + b"\x09\0\0\0" * 2),
+            "cannot be unpacked",
+        ),
     ],
 )
 def test_what_is_no_kernel_is_refused_with_the_reason(kernel: bytes, reason: str) -> None:
@@ -91,10 +95,8 @@ def test_a_repetition_from_before_the_start_is_refused() -> None:
 
 @given(st.binary(max_size=200))
 def test_no_block_does_worse_than_fail(packed: bytes) -> None:
-    try:
+    with suppress(ValueError, IndexError):
         assert len(lz4_block(packed)) < 100_000
-    except (ValueError, IndexError):
-        pass
 
 
 @given(st.binary(max_size=2000))

@@ -86,13 +86,13 @@ async def test_a_machine_has_a_user_and_namespaces_of_its_own_and_ends_without_a
 ) -> None:
     machine = await world.hypervisor.boot(world.spec)
     pid = machine.pid
-    status = Path(f"/proc/{pid}/status").read_text()
+    status = await anyio.Path(f"/proc/{pid}/status").read_text()
     assert "Uid:\t0" not in status
     layers = set(machine.isolation.jail.layers)
     wanted = {"seccomp", "no-new-privileges", "no-capabilities", "mount-namespace"}
     wanted |= {"pid-namespace", "net-namespace", "ipc-namespace", "distinct-uid", "no-core-dumps"}
     assert wanted <= layers, machine.isolation.jail.missing
-    assert b"--id" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert b"--id" in await anyio.Path(f"/proc/{pid}/cmdline").read_bytes()
     await machine.stop()
     assert machine.state is VmState.STOPPED
     with pytest.raises(ProcessLookupError):

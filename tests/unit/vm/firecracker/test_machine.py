@@ -45,9 +45,9 @@ class World:
         self.hypervisor, self.launcher = double_of(base, programs, memory=memory)
         self.spec = VmSpec(image=double_image(base / "image"), memory_mib=128)
 
-    def another(self, memory: MemoryMode = MemoryMode.FILE) -> tuple[
-        FirecrackerHypervisor, DoubleLauncher
-    ]:
+    def another(
+        self, memory: MemoryMode = MemoryMode.FILE
+    ) -> tuple[FirecrackerHypervisor, DoubleLauncher]:
         """Return what another process over the same cache would have."""
         return double_of(self.base, self.launcher.programs, memory=memory)
 
@@ -226,10 +226,14 @@ async def test_a_snapshot_of_another_version_is_refused_by_firecracker_and_expla
     other.close()
 
 
+def change(memory: Path) -> None:
+    with memory.open("r+b") as file:
+        file.write(b"another guest's memory")
+
+
 async def test_a_template_changed_while_it_is_in_use_is_not_restored(world: World) -> None:
     template = await world.hypervisor.template(world.spec)
-    with open(template.directory / "ram", "r+b") as ram:
-        ram.write(b"another guest's memory")
+    change(template.directory / "ram")
     with pytest.raises(TemplateError, match="not what was saved"):
         await world.hypervisor.restore(template)
 
@@ -238,7 +242,9 @@ async def test_a_template_is_shared_by_processes_and_made_once(world: World) -> 
     template = await world.hypervisor.template(world.spec)
     other, launcher = world.another()
     assert await other.template(world.spec) == template
-    assert [engine.heard for engine in launcher.engines if ("PUT", "/actions") in engine.heard] == []
+    assert [
+        engine.heard for engine in launcher.engines if ("PUT", "/actions") in engine.heard
+    ] == []
     other.close()
 
 

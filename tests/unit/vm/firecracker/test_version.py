@@ -51,7 +51,9 @@ def test_a_known_version_is_taken_as_it_is(text: str) -> None:
 def test_a_newer_version_is_taken_and_named_as_newer(text: str) -> None:
     version = parse_version(text)
     assert version is not None
-    assert require_known(version) == f"{text} (newer than {NEWEST}, the newest that LuminaGuard knows)"
+    assert (
+        require_known(version) == f"{text} (newer than {NEWEST}, the newest that LuminaGuard knows)"
+    )
 
 
 def program(directory: Path, script: str) -> Path:
