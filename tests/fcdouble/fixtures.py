@@ -37,6 +37,7 @@ def double_of(
         image=double_image(base / "image"),
         memory=memory,
         host=lambda: launcher.host,
+        check_image=lambda _: None,
     )
     return hypervisor, launcher
 

@@ -23,7 +23,7 @@ from luminaguard.errors import (
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.firecracker import start
 from luminaguard.vm.backends.firecracker.api.faults import printable
-from luminaguard.vm.backends.firecracker.files import boot_files
+from luminaguard.vm.backends.firecracker.files import BootFileStore
 from luminaguard.vm.backends.firecracker.host import cpu_identity, find_programs, require_kvm
 from luminaguard.vm.backends.firecracker.jail.launch import HostLauncher
 from luminaguard.vm.backends.firecracker.launched import Launched, Launcher
@@ -33,6 +33,7 @@ from luminaguard.vm.backends.firecracker.template import LoadedTemplate, MemoryM
 from luminaguard.vm.backends.firecracker.version import Version, program_version, require_known
 from luminaguard.vm.backends.qemu.accelerator import ProbeCache, host_identity
 from luminaguard.vm.backends.qemu.cold import agent_digest
+from luminaguard.vm.backends.qemu.imagecheck import ImageCheck
 from luminaguard.vm.backends.qemu.template import TemplateStore
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
 from luminaguard.vm.spec import VmSpec
@@ -72,6 +73,7 @@ class FirecrackerHypervisor:
         image: GuestImage | None = None,
         memory: MemoryMode = MemoryMode.FILE,
         host: Callable[[], Host] | None = None,
+        check_image: Callable[[GuestImage], None] | None = None,
     ) -> None:
         """Keep where things lie.
 
@@ -82,10 +84,12 @@ class FirecrackerHypervisor:
             image: What `probe` boots.
             memory: How clones get a template's memory.
             host: Finds what machines are started with; called once, in a thread.
+            check_image: Refuses an image that is not what its digest says; default: by its hashes.
         """
         self._cache_dir = cache_dir
         self._image = image
         self._memory = memory
+        self._files = BootFileStore(cache_dir, check_image or ImageCheck().require)
         self._find_host = host or (lambda: find_host(cache_dir, runtime_dir, allow_missing))
         self._found: Host | None = None
         self._store = TemplateStore(cache_dir / "firecracker")
@@ -146,7 +150,7 @@ class FirecrackerHypervisor:
                 hint="build it anew",
             )
         loaded = await self._load(template)
-        files = await boot_files(spec.image, spec.profile, self._cache_dir)
+        files = await self._files.ready(spec.image, spec.profile)
         shape = shape_of(spec)
         launched = await host.launcher.launch(shape)
         try:
@@ -165,7 +169,7 @@ class FirecrackerHypervisor:
     async def _boot(self, spec: VmSpec) -> FirecrackerMachine:
         started_s = time.perf_counter()
         host, shape = await self._host(), shape_of(spec)
-        files = await boot_files(spec.image, spec.profile, self._cache_dir)
+        files = await self._files.ready(spec.image, spec.profile)
         launched = await host.launcher.launch(shape)
         try:
             guest = await start.boot(launched, shape, files, limit_s=_BOOT_LIMIT_S)
@@ -185,7 +189,7 @@ class FirecrackerHypervisor:
     async def _console(self, spec: VmSpec) -> str:
         """Return the end of what a guest's kernel says that does not come up."""
         host, shape = await self._host(), shape_of(spec)
-        files = await boot_files(spec.image, spec.profile, self._cache_dir)
+        files = await self._files.ready(spec.image, spec.profile)
         try:
             launched = await host.launcher.launch(shape)
         except VmError as problem:

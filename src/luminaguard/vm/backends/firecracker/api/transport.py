@@ -7,6 +7,7 @@ standard library bounds lines and headers, this module the body and the time.
 import http.client
 import json
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,31 +70,58 @@ class Transport:
         return answer
 
     async def _exchange(self, connection: socket.socket, request: Request) -> tuple[int, bytes]:
-        """Talk in a thread, which closes the connection; end its waiting when ours ends."""
+        """Talk in a thread; end its waiting when ours ends."""
+        talk = _Talk(connection, request)
         try:
-            return await run_sync(
-                _talk, connection, request, abandon_on_cancel=True, limiter=self._limiter
-            )
+            return await run_sync(talk.run, abandon_on_cancel=True, limiter=self._limiter)
         except anyio.get_cancelled_exc_class():
-            # Closing it here could hand the thread another file under the same number.
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+            talk.give_up()
             raise
 
 
-def _talk(connection: socket.socket, request: Request) -> tuple[int, bytes]:
-    channel = http.client.HTTPConnection("localhost")
-    channel.auto_open = 0  # never to a network of any kind
-    channel.sock = connection
-    try:
-        body = None if request.body is None else canonical_json(request.body)
-        channel.request(request.method, request.path, body=body, headers=_HEADERS)
-        response = channel.getresponse()
-        content = response.read(_ANSWER_BYTES + 1)
-        return response.status, content
-    finally:
-        channel.close()
-        connection.close()
+class _Talk:
+    """One request over one connection, which is closed in the end by whoever has it then."""
+
+    def __init__(self, connection: socket.socket, request: Request) -> None:
+        self._connection = connection
+        self._request = request
+        self._turn = threading.Lock()
+        self._running = False
+        self._given_up = False
+
+    def run(self) -> tuple[int, bytes]:
+        """Return the answer's status and content. Blocking."""
+        with self._turn:
+            if self._given_up:
+                raise ConnectionAbortedError("given up")
+            self._running = True
+        channel = http.client.HTTPConnection("localhost")
+        channel.auto_open = 0  # never to a network of any kind
+        channel.sock = self._connection
+        try:
+            asked = self._request
+            body = None if asked.body is None else canonical_json(asked.body)
+            channel.request(asked.method, asked.path, body=body, headers=_HEADERS)
+            response = channel.getresponse()
+            content = response.read(_ANSWER_BYTES + 1)
+            return response.status, content
+        finally:
+            with self._turn:
+                self._running = False
+                self._given_up = True
+                channel.close()
+                self._connection.close()
+
+    def give_up(self) -> None:
+        """See that nothing waits for the answer any more."""
+        with self._turn:
+            if self._running:
+                # Closing it could hand the thread another file under the same number.
+                with suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)
+            else:
+                self._given_up = True
+                self._connection.close()
 
 
 def _object(request: Request, content: bytes) -> Mapping[str, object]:
