@@ -17,6 +17,7 @@ from luminaguard.errors import GuestLost, HypervisorUnavailable
 from luminaguard.vm.backends.firecracker.backend import FirecrackerHypervisor, Host
 from luminaguard.vm.backends.firecracker.host import Programs
 from luminaguard.vm.backends.firecracker.jail.launch import HostLauncher
+from luminaguard.vm.backends.firecracker.room import sweep
 from luminaguard.vm.backends.firecracker.shape import shape_of
 from luminaguard.vm.backends.firecracker.template import MemoryMode
 from luminaguard.vm.backends.firecracker.version import parse_version
@@ -162,3 +163,44 @@ async def test_page_faults_keep_the_template_out_of_the_jail(tmp_path: Path) -> 
         assert b"memory" not in report.stdout
     world.hypervisor.close()
     assert world.left == []
+
+
+_HOLDER = """
+import asyncio, sys
+sys.path[:0] = {paths!r}
+import importlib.util
+from pathlib import Path
+found = importlib.util.spec_from_file_location("holding", {file!r})
+module = importlib.util.module_from_spec(found)
+found.loader.exec_module(module)
+
+async def hold():
+    world = module.World(Path({base!r}))
+    machine = await world.hypervisor.boot(world.spec)
+    print(machine.pid, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(hold())
+"""
+
+
+async def test_nothing_outlives_a_killed_luminaguard_and_the_next_one_cleans_up(
+    tmp_path: Path,
+) -> None:
+    base = tmp_path / "held"
+    base.mkdir()
+    paths = [str(_TESTS), str(_TESTS.parent / "src")]
+    script = _HOLDER.format(paths=paths, file=__file__, base=str(base))
+    async with await anyio.open_process([sys.executable, "-c", script]) as holder:
+        assert holder.stdout is not None
+        with anyio.fail_after(30):
+            pid = int(await holder.stdout.receive())
+        os.kill(pid, 0)
+        holder.kill()
+    with anyio.fail_after(15):
+        while os.path.exists(f"/proc/{pid}"):  # noqa: ASYNC110, ASYNC240 - nobody tells of its end
+            await anyio.sleep(0.05)
+    left = base / "cache/firecracker/machines"
+    assert [entry.name for entry in left.glob("*/*")], "a crash leaves a directory behind"
+    sweep(left)
+    assert not list(left.glob("*/*"))
