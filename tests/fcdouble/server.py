@@ -31,7 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.owner.die()
             return
         if act == "hang":
-            self.owner.closing.wait(30)
+            self._hang()
             return
         if act == "nonsense":
             self.wfile.write(b"\x00\x01 nonsense\r\n\r\n")
@@ -46,6 +46,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, body)
         if self.engine.doomed:
             self.owner.die()
+
+    def _hang(self) -> None:
+        """Never answer; note when the other end has given up."""
+        self.connection.settimeout(0.02)
+        while not self.owner.closing.is_set():
+            with suppress(TimeoutError):
+                if not self.connection.recv(1):
+                    self.owner.given_up.set()
+                    return
 
     def _send(self, status: int, body: object) -> None:
         known = operation(self.command, self.path)
@@ -72,6 +81,8 @@ class ApiServer:
         self.engine = engine
         self.alive = True
         self.closing = threading.Event()
+        self.given_up = threading.Event()
+        """Somebody no longer waits for an answer that never came."""
         self._listener = listen(path)
         self._handler = type("Handler", (_Handler,), {"engine": engine, "owner": self})
         self._connections: list[socket.socket] = []

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from fcdouble.description import description, operation
 from fcdouble.engine import Engine
@@ -269,6 +270,7 @@ async def test_a_request_can_be_cancelled(world: World) -> None:
             await world.api.describe()
         assert scope.cancelled_caught
         assert await world.api.version()
+        assert await to_thread.run_sync(world.server.given_up.wait, 2), "its thread still waits"
 
 
 @pytest.mark.parametrize("act", ["nonsense", "die"])

@@ -14,8 +14,9 @@ _INNER_UID = 65533
 """What an ordinary user's Firecracker believes to be; it has no rights outside either way."""
 _INSIDE = "/firecracker"
 _ENTER = (
-    'echo 500 >/proc/self/oom_score_adj; for place do shift; [ "$place" = -- ] && break; '
-    'echo 0 >"$place"; done; exec "$@"'
+    "{ echo 500 >/proc/self/oom_score_adj; "
+    'for place do shift; [ "$place" = -- ] && break; echo 0 >"$place"; done; } 2>/dev/null; '
+    'exec "$@"'
 )
 """Before everything else: into the cgroup, and first in line when the host's memory runs out.
 
@@ -23,6 +24,11 @@ A step that fails is not the end: reading back finds what is missing.
 """
 _NAMESPACES = ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts")
 _WATCHED = ("--die-with-parent", "--new-session", "--clearenv")
+_HOST_ROOT = ("--dev-bind", "/", "/", "--proc", "/proc", "--cap-add", "ALL")
+"""The jailer builds its chroot from the host's files and devices, and gives up all rights itself.
+
+Bubblewrap's own first process stays around it: when that dies, the kernel ends the namespace.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +62,6 @@ def confined(start: Start, *, report_fd: int) -> list[str]:
     if start.uid is None:
         return [*limits, *watched, *_empty_root(start), "--", _INSIDE, *_own_options(start)]
     return [*limits, *watched, *_HOST_ROOT, "--", *_jailer(start, start.uid)]
-
-
-_HOST_ROOT = ("--dev-bind", "/", "/", "--proc", "/proc", "--cap-add", "ALL")
-"""The jailer builds its chroot from the host's files and devices, and gives up all rights itself.
-
-Bubblewrap's own first process stays around it: when that dies, the kernel ends the namespace.
-"""
 
 
 def _jailer(start: Start, uid: int) -> list[str]:
