@@ -97,7 +97,9 @@ async def test_a_machine_has_a_user_and_namespaces_of_its_own_and_ends_without_a
     layers = set(machine.isolation.jail.layers)
     wanted = {"seccomp", "no-new-privileges", "no-capabilities", "mount-namespace"}
     wanted |= {"pid-namespace", "net-namespace", "ipc-namespace", "distinct-uid", "no-core-dumps"}
+    wanted |= {"uts-namespace", "cgroup-namespace"}
     assert wanted <= layers, machine.isolation.jail.missing
+    assert "QEMU" not in str(machine.isolation.as_json())
     assert b"--id" in await anyio.Path(f"/proc/{pid}/cmdline").read_bytes()
     await machine.stop()
     assert machine.state is VmState.STOPPED

@@ -22,7 +22,10 @@ _ENTER = (
 
 A step that fails is not the end: reading back finds what is missing.
 """
-_NAMESPACES = ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts")
+_NAMESPACES = (
+    *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
+    "--unshare-cgroup",
+)
 _WATCHED = ("--die-with-parent", "--new-session", "--clearenv")
 _HOST_ROOT = ("--dev-bind", "/", "/", "--proc", "/proc", "--cap-add", "ALL")
 """The jailer builds its chroot from the host's files and devices, and gives up all rights itself.
@@ -89,7 +92,7 @@ def _empty_root(start: Start) -> Sequence[str]:
     """Return bubblewrap's options for an ordinary user's machine."""
     inside = start.root
     return (
-        *("--unshare-user", "--disable-userns", "--unshare-cgroup", "--as-pid-1"),
+        *("--unshare-user", "--disable-userns", "--as-pid-1"),
         *("--uid", str(_INNER_UID), "--gid", str(_INNER_UID), "--cap-drop", "ALL"),
         *("--hostname", "luminaguard"),
         *("--ro-bind", str(start.programs.firecracker), _INSIDE),

@@ -5,6 +5,7 @@ import secrets
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -37,6 +38,11 @@ from luminaguard.vm.linux import quiet_pipe
 
 _START_S = 20.0
 _POLL_S = 0.002
+_READ_ONLY_ROOT = "read-only-root"
+_NEVER = {
+    "syscall-filter": "only Firecracker's own filter is active",
+    "apparmor": "there is no profile for Firecracker",
+}
 _NO_UID = "Firecracker's jailer, which gives machines users of their own, works for root only"
 
 
@@ -75,13 +81,21 @@ class HostVmm:
             runtime_private=make_private(self._runtime_dir),
             berth=self._berth,
         )
+        jail = replace(jail, missing={**jail.missing, **self._reasons(jail)})
         if template is not None and template.inside is not None:
             problem = room.why_not_read_only(template.inside)
             if self._berth.lease is None:
                 problem = problem or _mount_problem(self.pid)
-            jail = _with_template(jail, problem)
+            jail = _with(jail, SEALED_TEMPLATE, problem)
         require_minimum(jail, allow_missing=self._allow_missing, clone=template is not None)
         return jail
+
+    def _reasons(self, jail: Jail) -> dict[str, str]:
+        """Return why layers are missing that Firecracker never has, where they are."""
+        reasons = dict(_NEVER)
+        if self._berth.lease is not None:
+            reasons[_READ_ONLY_ROOT] = "the jailer's chroot belongs to the machine's own user"
+        return {layer: why for layer, why in reasons.items() if layer in jail.missing}
 
     async def last_words(self) -> str:
         """Return the end of what it wrote."""
@@ -289,13 +303,13 @@ def _explain(problem: BaseException) -> None:
         raise GuestLost(f"Firecracker was not started: {words}", words=words) from problem
 
 
-def _with_template(jail: Jail, problem: str | None) -> Jail:
-    layers = [layer for layer in jail.layers if layer != SEALED_TEMPLATE]
-    missing = {layer: why for layer, why in jail.missing.items() if layer != SEALED_TEMPLATE}
+def _with(jail: Jail, layer: str, problem: str | None) -> Jail:
+    layers = [name for name in jail.layers if name != layer]
+    missing = {name: why for name, why in jail.missing.items() if name != layer}
     if problem is None:
-        layers.append(SEALED_TEMPLATE)
+        layers.append(layer)
     else:
-        missing[SEALED_TEMPLATE] = problem
+        missing[layer] = problem
     return Jail(layers=tuple(layers), missing=missing)
 
 
