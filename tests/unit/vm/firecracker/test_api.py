@@ -91,7 +91,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def hasty(tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path, answer_s=0.2)
+    made = World(tmp_path, answer_s=1)
     yield made
     made.close()
 

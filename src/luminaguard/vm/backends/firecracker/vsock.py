@@ -25,8 +25,9 @@ Connect = Callable[[], socket.socket]
 
 _GRANTED = re.compile(rb"OK \d{1,10}\n")
 _LINE_BYTES = 32
-_ATTEMPT_S = 1.0
-"""Longest that one attempt may take to be granted, and its agent to answer."""
+_ATTEMPT_S, _MOST_ATTEMPT_S = 1.0, 5.0
+"""Longest that the first attempt, and any, may take to be granted and the agent to answer: each
+one gets longer than the one before, for hosts that are slow."""
 _PAUSE_S = 0.01
 _MOST_PAUSE_S = 0.1
 
@@ -47,24 +48,27 @@ async def reach_agent(
         WireError: the agent is of another version, or breaks the protocol.
     """
     last = "nobody was asked"
-    pause_s = _PAUSE_S
+    pause_s, attempt_s = _PAUSE_S, _ATTEMPT_S
     with anyio.move_on_after(limit_s):
         while True:
             if not alive():
                 raise GuestLost("Firecracker has ended")
             try:
-                return await _greeted(connect, port)
+                return await _greeted(connect, port, attempt_s)
             except WireError:
                 raise
-            except (OSError, GuestLost, TimeoutError) as problem:
+            except (GuestLost, TimeoutError) as problem:
                 last = str(problem) or "no answer"
+                attempt_s = min(attempt_s * 1.5, _MOST_ATTEMPT_S)
+            except OSError as problem:  # at once: that says nothing of a slow host
+                last = str(problem)
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, _MOST_PAUSE_S)
     raise GuestLost(f"the guest agent did not answer within {limit_s:g} s; at last: {last}")
 
 
-async def _greeted(connect: Connect, port: int) -> GuestClient:
-    with anyio.fail_after(_ATTEMPT_S):
+async def _greeted(connect: Connect, port: int, limit_s: float) -> GuestClient:
+    with anyio.fail_after(limit_s):
         connection = connect()
         try:
             await _ask_for(connection, port)
@@ -73,7 +77,7 @@ async def _greeted(connect: Connect, port: int) -> GuestClient:
             raise
     client = GuestClient(Channel(connection))
     try:
-        await client.hello(_ATTEMPT_S)
+        await client.hello(limit_s)
     except BaseException:
         client.close()
         raise
@@ -92,7 +96,7 @@ async def _ask_for(connection: socket.socket, port: int) -> None:
             await anyio.wait_readable(connection)
             continue
         if not piece:
-            raise GuestLost("nobody listens on the guest agent's port")
+            raise ConnectionResetError("nobody listens on the guest agent's port")
         line += piece
         if len(line) > _LINE_BYTES:
             break
