@@ -12,8 +12,10 @@ from pathlib import Path
 import anyio
 import pytest
 
+from fcdouble.fixtures import real_firecracker
 from luminaguard.errors import HypervisorUnavailable
 from luminaguard.image.image import GuestImage
+from luminaguard.vm.backends.firecracker.backend import FirecrackerHypervisor
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.backends.qemu.launch import find_qemu
 from luminaguard.vm.disks import scratch_disk
@@ -43,6 +45,17 @@ def qemu(guest_image: GuestImage, vm_directories: tuple[Path, Path]) -> Generato
         pytest.skip(f"qemu: {unavailable}")
     cache, runtime = vm_directories
     hypervisor = QemuHypervisor(cache, runtime, image=guest_image)
+    yield hypervisor
+    hypervisor.close()
+
+
+@pytest.fixture(scope="session")
+def firecracker(
+    guest_image: GuestImage, vm_directories: tuple[Path, Path]
+) -> Generator[FirecrackerHypervisor]:
+    """The Firecracker backend, on the program that the environment names."""
+    cache, runtime = vm_directories
+    hypervisor = real_firecracker(cache, runtime, guest_image)
     yield hypervisor
     hypervisor.close()
 

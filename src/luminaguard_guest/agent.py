@@ -28,7 +28,8 @@ from luminaguard_guest import (
 from luminaguard_guest.calls import Call
 from luminaguard_guest.faults import GuestFault
 from luminaguard_guest.lsm import Lsm
-from luminaguard_guest.port import Port, open_port
+from luminaguard_guest.port import Port
+from luminaguard_guest.ports import open_port
 from luminaguard_guest.wire import (
     VERSION,
     Done,

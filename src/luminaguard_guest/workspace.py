@@ -132,17 +132,33 @@ def disk_numbers() -> list[str]:
     return numbers
 
 
-def block_device(serial: str) -> str:
+def block_device(serial: str, blocks: str = "/sys/block", line: str = "/proc/cmdline") -> str:
     """Return the name of the virtio disk with this serial number; udev's links do not exist.
+
+    Where the machine cannot give its disks serial numbers of the host's choosing, the host names
+    them on the kernel's command line instead.
+
+    Args:
+        serial: What the host calls it.
+        blocks: Where the kernel lists disks.
+        line: Where the kernel shows its command line.
 
     Raises:
         GuestFault: there is none.
     """
-    for name in os.listdir("/sys/block"):
+    for name in os.listdir(blocks):
         try:
-            with open(f"/sys/block/{name}/serial", "rb", buffering=0) as file:
+            with open(f"{blocks}/{name}/serial", "rb", buffering=0) as file:
                 if file.read().strip() == serial.encode():
                     return name
         except FileNotFoundError:
             continue
+    with open(line, encoding="ascii", errors="replace") as file:
+        named = [word.partition("=")[2] for word in file.read().split() if _names(word, serial)]
+    if len(named) == 1 and named[0] in os.listdir(blocks):
+        return named[0]
     raise GuestFault(f"there is no disk {serial}")
+
+
+def _names(word: str, serial: str) -> bool:
+    return word.startswith(f"luminaguard.{serial}=")

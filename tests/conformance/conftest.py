@@ -5,28 +5,57 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from guest_scripts import fake_shell
+from guest_scripts import fake_shell, known_shell
 
+from fcdouble.fixtures import double_image, double_of
 from luminaguard.image.image import GuestImage
 from luminaguard.testing.hypervisor import FakeHypervisor
 from luminaguard.vm.hypervisor import Hypervisor
 from luminaguard.vm.spec import VmSpec
 
+_DOUBLE = "firecracker-double"
+"""The real backend over a strict double of Firecracker's process."""
 
-@pytest.fixture(params=["fake", pytest.param("qemu", marks=pytest.mark.vm)])
+
+@pytest.fixture(
+    params=[
+        "fake",
+        _DOUBLE,
+        pytest.param("qemu", marks=pytest.mark.vm),
+        pytest.param("firecracker", marks=pytest.mark.vm),
+    ]
+)
 def hypervisor(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Hypervisor]:
     """Each backend in turn."""
     if request.param == "fake":
         yield FakeHypervisor({"sh": fake_shell}, directory=tmp_path / "templates")
+    elif request.param == _DOUBLE:
+        double, launcher = double_of(tmp_path / "double", {"sh": known_shell})
+        yield double
+        double.close()
+        assert launcher.left == []
+    elif request.param == "firecracker":
+        yield request.getfixturevalue("firecracker")
     else:
         yield request.getfixturevalue("qemu")
 
 
+def _is_double(request: pytest.FixtureRequest) -> bool:
+    return request.node.callspec.params["hypervisor"] == _DOUBLE
+
+
 @pytest.fixture
-def another(request: pytest.FixtureRequest, hypervisor: Hypervisor) -> Generator[Hypervisor]:
+def another(
+    request: pytest.FixtureRequest, hypervisor: Hypervisor, tmp_path: Path
+) -> Generator[Hypervisor]:
     """A second hypervisor over the same cache, as another process would have."""
     if isinstance(hypervisor, FakeHypervisor):
         yield hypervisor
+        return
+    if _is_double(request):
+        double, _ = double_of(tmp_path / "double", {"sh": known_shell})
+        yield double
+        double.close()
         return
     cache, runtime = request.getfixturevalue("vm_directories")
     second = type(hypervisor)(cache, runtime)  # pyright: ignore[reportCallIssue]
@@ -39,6 +68,8 @@ def spec(request: pytest.FixtureRequest, hypervisor: Hypervisor, tmp_path: Path)
     """The shape of the machines under test."""
     if isinstance(hypervisor, FakeHypervisor):
         return VmSpec(image=GuestImage(directory=tmp_path, digest="0" * 64))
+    if _is_double(request):
+        return VmSpec(image=double_image(tmp_path / "double" / "image"), memory_mib=128)
     return request.getfixturevalue("vm_spec")
 
 

@@ -42,5 +42,11 @@ _SCRIPTS: Mapping[str, Callable[[FakeGuest, Execution], object]] = {
 """What the fake does for a script that a real guest gives to its shell."""
 
 
+def known_shell(guest: FakeGuest, execution: Execution) -> GuestReport:
+    """Do what `fake_shell` does; any other script, such as a warm-up's, ends well."""
+    known = execution.argv[2] in _SCRIPTS
+    return fake_shell(guest, execution) if known else exited(0)
+
+
 def fake_shell(guest: FakeGuest, execution: Execution) -> GuestReport:
     return cast("GuestReport", _SCRIPTS[execution.argv[2]](guest, execution))
