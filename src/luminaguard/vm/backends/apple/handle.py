@@ -34,6 +34,7 @@ class MachineHandle:
         self._machine = machine
         self._delegate = framework.make_delegate(self._ended)
         self._connection: SocketConnection | None = None
+        self._was_begun = False
         self.why_ended: str | None = None
         """Set once the machine has ended, whoever ended it."""
 
@@ -61,7 +62,7 @@ class MachineHandle:
 
     async def start(self) -> None:
         """Boot."""
-        await self._ask("start", self._machine.startWithCompletionHandler_, _START_LIMIT_S)
+        await self._begin("start", self._machine.startWithCompletionHandler_, _START_LIMIT_S)
 
     async def pause(self) -> None:
         """Stop its processors."""
@@ -87,7 +88,7 @@ class MachineHandle:
         def begin(done: Completion) -> None:
             self._machine.restoreMachineStateFromURL_completionHandler_(url, done)
 
-        await self._ask("restore", begin, _SAVE_LIMIT_S)
+        await self._begin("restore", begin, _SAVE_LIMIT_S)
 
     async def connect(self, port: int, *, limit_s: float) -> socket.socket:
         """Return a connection to a port on which the guest listens, once it does.
@@ -127,7 +128,8 @@ class MachineHandle:
             VmError: macOS did not stop it.
         """
         self._connection = None
-        if not self.alive:
+        if not (self.alive and self._was_begun):  # macOS refuses to stop what never ran
+            self._ended("it was stopped")
             return
         try:
             await self._ask("stop", self._machine.stopWithCompletionHandler_, _CHANGE_LIMIT_S)
@@ -135,6 +137,15 @@ class MachineHandle:
             if self.alive:  # otherwise it ended by itself meanwhile
                 raise
         self._ended("it was stopped")
+
+    async def _begin(self, what: str, begin: Callable[[Completion], None], limit_s: float) -> None:
+        """Ask for what makes a machine run; one that was refused it does not."""
+        self._was_begun = True
+        try:
+            await self._ask(what, begin, limit_s)
+        except Refused:
+            self._was_begun = False
+            raise
 
     def _ended(self, why: str) -> None:
         if self.why_ended is None:
