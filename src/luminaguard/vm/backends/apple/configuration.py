@@ -23,8 +23,8 @@ from luminaguard.vm.backends.apple.framework import (
 from luminaguard.vm.backends.apple.work import Refused
 
 SERIAL_ROOT, SERIAL_WORKSPACE, SERIAL_SCRATCH = "lg-root", "lg-workspace", "lg-scratch"
-AGENT_PORT = 1024
-"""Where the guest agent listens on its virtio socket."""
+AGENT_PORT = 5201
+"""Where the guest agent listens where a machine has no serial port for it: `luminaguard_guest.vsock`."""
 CONSOLE_DEVICE = "hvc0"
 
 
