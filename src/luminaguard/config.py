@@ -68,6 +68,14 @@ class PolicySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectSettings:
+    """`[projects."/path"]`: what holds for one directory and all below it."""
+
+    image: str = ""
+    """Name of the guest image; empty: that of `[vm]`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be configured, and where LuminaGuard keeps its things."""
 
@@ -78,6 +86,9 @@ class Settings:
     vm: VmSettings = field(default_factory=VmSettings)
     workspace: WorkspaceSettings = field(default_factory=WorkspaceSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    projects: Mapping[str, ProjectSettings] = field(default_factory=dict[str, ProjectSettings])
+    """Absolute directory → what holds there. Only the user's own file says so: a workspace is not
+    trusted to choose what it runs in."""
     origins: Mapping[str, str] = field(default_factory=dict[str, str])
     """"section.key" → where its value comes from, for those that are not defaults."""
 
@@ -91,8 +102,19 @@ class Settings:
         """Directories that no workspace may contain or lie in."""
         return (self.state_dir, self.cache_dir, self.config_file.parent)
 
+    def image_for(self, workspace: Path) -> str:
+        """Return the name of the image for a workspace: what the nearest directory above it says.
 
-Section = ApprovalSettings | VmSettings | WorkspaceSettings | PolicySettings
+        `workspace`: absolute, without symbolic links.
+        """
+        named = {Path(place).resolve(): project.image for place, project in self.projects.items()}
+        for place in (workspace, *workspace.parents):
+            if named.get(place):
+                return named[place]
+        return self.vm.image
+
+
+Section = ApprovalSettings | VmSettings | WorkspaceSettings | PolicySettings | ProjectSettings
 
 _SECTIONS: dict[str, type[Section]] = {
     "approval": ApprovalSettings,
@@ -100,6 +122,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "workspace": WorkspaceSettings,
     "policy": PolicySettings,
 }
+_PROJECTS = "projects"
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -112,7 +135,11 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     config_file = _from_env(environ, "LUMINAGUARD_CONFIG") or config / "config.toml"
     tables = _read(config_file)
     origins: dict[str, str] = {}
-    parsed = {name: _section(name, tables.get(name, {}), config_file) for name in _SECTIONS}
+    projects = _projects(tables.pop(_PROJECTS, {}), config_file, environ)
+    parsed = {
+        name: _section(kind, name, tables.get(name, {}), config_file)
+        for name, kind in _SECTIONS.items()
+    }
     for name, table in tables.items():
         origins |= {f"{name}.{key}": str(config_file) for key in cast("dict[str, object]", table)}
     return Settings(
@@ -123,6 +150,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         vm=cast("VmSettings", parsed["vm"]),
         workspace=cast("WorkspaceSettings", parsed["workspace"]),
         policy=cast("PolicySettings", parsed["policy"]),
+        projects=projects,
         origins=origins,
     )
 
@@ -167,7 +195,7 @@ def _read(path: Path) -> dict[str, object]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for name in tables:
-        _known(name, tuple(_SECTIONS), f"section in {path}")
+        _known(name, (*_SECTIONS, _PROJECTS), f"section in {path}")
     return tables
 
 
@@ -178,8 +206,24 @@ def _known(name: str, names: tuple[str, ...], what: str) -> None:
         raise ConfigError(f"unknown {what}: {name}", hint=hint)
 
 
-def _section(name: str, table: object, path: Path) -> Section:
-    kind = _SECTIONS[name]
+def _projects(tables: object, path: Path, environ: Mapping[str, str]) -> dict[str, ProjectSettings]:
+    if not isinstance(tables, dict):
+        raise ConfigError(f"{path}: {_PROJECTS} must be a table", hint='write [projects."/path"]')
+    found: dict[str, ProjectSettings] = {}
+    for place, table in cast("dict[str, object]", tables).items():
+        home = environ.get("HOME", "~")
+        whole = f"{home}{place[1:]}" if place == "~" or place.startswith("~/") else place
+        if not Path(whole).is_absolute():
+            raise ConfigError(
+                f"{path}: {place!r} is not the absolute path of a project",
+                hint='write [projects."/path/to/project"], or "~/..."',
+            )
+        project = _section(ProjectSettings, f'projects."{place}"', table, path)
+        found[whole] = cast("ProjectSettings", project)
+    return found
+
+
+def _section(kind: type[Section], name: str, table: object, path: Path) -> Section:
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: {name} must be a table", hint=f"write [{name}]")
     values: dict[str, object] = {}

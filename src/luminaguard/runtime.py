@@ -239,7 +239,8 @@ class Session:
     def _spec(self) -> VmSpec:
         image = self._image
         if image is None:
-            image = ImageStore(self._settings.cache_dir).current(self._settings.vm.image)
+            name = self._settings.image_for(Path(self._workspace).resolve())
+            image = ImageStore(self._settings.cache_dir).current(name)
         return VmSpec(image=image, memory_mib=self._settings.vm.memory_mib)
 
     def _scratch(self) -> int:

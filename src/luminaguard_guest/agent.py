@@ -14,9 +14,20 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from luminaguard_guest import box, boxwire, cgroups, overlay, privileges, reseed, workspace
+from luminaguard_guest import (
+    box,
+    boxwire,
+    cgroups,
+    overlay,
+    privileges,
+    profile,
+    reseed,
+    settings,
+    workspace,
+)
 from luminaguard_guest.calls import Call
 from luminaguard_guest.faults import GuestFault
+from luminaguard_guest.lsm import Lsm
 from luminaguard_guest.port import Port, open_port
 from luminaguard_guest.wire import (
     VERSION,
@@ -42,18 +53,6 @@ _CALLS = 16
 _QUIET_S = 10.0
 """Longest that killed commands may take to be gone before a harvest."""
 
-_SETTINGS = {
-    "kernel/dmesg_restrict": "1",
-    "kernel/kptr_restrict": "2",
-    "kernel/perf_event_paranoid": "3",
-    "kernel/unprivileged_bpf_disabled": "2",
-    "kernel/yama/ptrace_scope": "1",
-    "user/max_user_namespaces": "0",
-    "fs/protected_hardlinks": "1",
-    "fs/protected_symlinks": "1",
-}
-"""Kernel settings that keep an ordinary user away from what it has no use for."""
-
 
 def main() -> NoReturn:
     """Set the guest up and serve the host until the machine ends."""
@@ -63,21 +62,13 @@ def main() -> NoReturn:
     privileges.set_oom_score(-1000)
     port = open_port()
     try:
-        _settle()
-        to_box = box.start()
+        wanted = profile.read()
+        lsm = settings.settle(wanted)
+        to_box = box.start(wanted, lsm)
     except (OSError, GuestFault) as error:
         traceback.print_exc()
         _only_fail(port, f"the guest cannot be set up: {error}")
-    Agent(port, to_box).serve()
-
-
-def _settle() -> None:
-    for name, value in _SETTINGS.items():
-        path = f"/proc/sys/{name}"
-        if os.path.exists(path):
-            cgroups.write(path, value)
-    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    cgroups.prepare(memory_bytes)
+    Agent(port, to_box, lsm).serve()
 
 
 def _only_fail(port: Port, reason: str) -> NoReturn:
@@ -91,8 +82,9 @@ def _only_fail(port: Port, reason: str) -> NoReturn:
 class Agent:
     """Answers the host's requests, one loop over the port, the box and the pipes of commands."""
 
-    def __init__(self, port: Port, to_box: socket.socket) -> None:
-        """Serve `port`; start commands through the box at the other end of `to_box`."""
+    def __init__(self, port: Port, to_box: socket.socket, lsm: Lsm) -> None:
+        """Serve `port`; start commands, which `lsm` confines, through the box at `to_box`."""
+        self._lsm = lsm
         self._port = port
         self._box = to_box
         self._from_box = boxwire.Receiver(boxwire.FROM_BOX)
@@ -278,7 +270,7 @@ class Agent:
 
     def _mount(self, request_id: int, request: Mount) -> None:
         self._require_box()
-        trees = workspace.assemble(request.path, request.filesystem)
+        trees = workspace.assemble(request.path, request.filesystem, self._lsm)
         descriptors = [tree.descriptor for tree in trees]
         try:
             attach = boxwire.Attach(tuple(tree.target for tree in trees))

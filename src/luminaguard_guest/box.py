@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
@@ -19,7 +20,10 @@ from luminaguard_guest import child, interpreter, mounts, privileges, skeleton
 from luminaguard_guest.boxwire import FROM_BOX, TO_BOX, Attach, Receiver
 from luminaguard_guest.cgroups import SERVER, Calls, write
 from luminaguard_guest.command import Command
+from luminaguard_guest.confinement import Confinement
 from luminaguard_guest.faults import GuestFault
+from luminaguard_guest.lsm import Lsm
+from luminaguard_guest.profile import Profile
 from luminaguard_guest.wire import Done, Execute, Failed, Kill, Message, Ping
 
 _NAMESPACES = (
@@ -39,8 +43,10 @@ _IDLE_MS = 30
 """Quiet time after which the next child is made: not while the last command's changes are read."""
 
 
-def start() -> socket.socket:
+def start(profile: Profile, lsm: Lsm) -> socket.socket:
     """Fork the box off the agent; return the agent's end of its socket.
+
+    Its commands are held as `profile` says; the policy of `lsm` is loaded already.
 
     The box says `Done` for request 0 when it is ready, or `Failed` with the reason.
     """
@@ -50,7 +56,7 @@ def start() -> socket.socket:
         return ours
     try:
         ours.close()
-        _become_box(theirs)
+        _become_box(theirs, profile, lsm)
     except BaseException as error:  # noqa: BLE001 - the agent must learn why there is no box
         with suppress(OSError):
             theirs.sendall(FROM_BOX.encode(0, Failed(f"{type(error).__name__}: {error}")))
@@ -58,19 +64,21 @@ def start() -> socket.socket:
         os._exit(1)
 
 
-def _become_box(connection: socket.socket) -> None:
+def _become_box(connection: socket.socket, profile: Profile, lsm: Lsm) -> None:
     write(f"{SERVER}/cgroup.procs", "0")
     calls = Calls()
     mounts.unshare(_NAMESPACES)
     if os.fork():
         # Only children enter the new pid namespace; the agent adopts and reaps this middle one.
         return
-    skeleton.enter()
+    skeleton.enter(lsm)
     socket.sethostname("luminaguard")
     _loopback_up()
     privileges.forbid_gaining()
+    confinement = Confinement(profile, lsm)
+    confinement.prove()
     interpreter.preload()
-    Box(connection, calls).serve()
+    Box(connection, calls, confinement).serve()
 
 
 def _loopback_up() -> None:
@@ -82,8 +90,9 @@ def _loopback_up() -> None:
 class Box:
     """Starts commands, kills them, reaps everything, and tells the agent how they ended."""
 
-    def __init__(self, connection: socket.socket, calls: Calls) -> None:
+    def __init__(self, connection: socket.socket, calls: Calls, confinement: Confinement) -> None:
         """Serve the agent at the other end of `connection`."""
+        self._confinement = confinement
         self._connection = connection
         self._receiver = Receiver(TO_BOX)
         self._calls = calls
@@ -124,7 +133,7 @@ class Box:
         """Have a child waiting for the next command: most of a start then lies behind it."""
         if self._spare is None:
             with suppress(OSError):
-                self._spare = child.fork()
+                self._spare = child.fork(self._confinement)
 
     def _drain_wakeups(self) -> None:
         with suppress(BlockingIOError):
@@ -157,17 +166,24 @@ class Box:
                 if command := self._commands.get(request_id):
                     command.kill()
             case Attach(targets=targets):
-                for descriptor, target in zip(descriptors, targets, strict=True):
-                    os.makedirs(target, exist_ok=True)
-                    mounts.attach(descriptor, target)
+                self._attach(targets, descriptors)
                 self._say(request_id, Done())
             case _:
                 self._say(request_id, Failed("the box does not know this request"))
 
+    def _attach(self, targets: Sequence[bytes], trees: Sequence[int]) -> None:
+        skeleton.writable_root(writable=True)
+        try:
+            for tree, target in zip(trees, targets, strict=True):
+                os.makedirs(target, exist_ok=True)
+                mounts.attach(tree, target)
+        finally:
+            skeleton.writable_root(writable=False)
+
     def _start(self, request_id: int, request: Execute, stdio: list[int]) -> None:
         group = self._calls.take()
         try:
-            pid, connection = self._spare or child.fork()
+            pid, connection = self._spare or child.fork(self._confinement)
         except OSError:
             self._calls.give_back(group)
             raise

@@ -1,9 +1,11 @@
 """One cgroup per running command: nothing that a command starts can leave it, or outlive it."""
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 
 from luminaguard_guest import mounts
+from luminaguard_guest.profile import Shares
 
 ROOT = "/sys/fs/cgroup"
 BOX = f"{ROOT}/box"
@@ -11,9 +13,11 @@ SERVER = f"{BOX}/server"
 CALLS = f"{BOX}/calls"
 
 _FLAGS = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
-_PROCESSES = 512
-_SPARED_BYTES = 96 * 1024 * 1024
+_CONTROLLERS = "+cpu +io +memory +pids"
+_SPARED_BYTES = 64 * 1024 * 1024
 """Memory that commands cannot have, so that the kernel and the agent can go on."""
+_PERIOD_US = 100_000
+"""What the kernel divides a CPU's time into. Source: cgroup-v2.rst, "cpu.max"."""
 
 
 def write(path: str, text: str) -> None:
@@ -22,18 +26,40 @@ def write(path: str, text: str) -> None:
         file.write(text.encode())
 
 
-def prepare(memory_bytes: int) -> None:
-    """Make the box's cgroups; commands together are bounded in memory and processes."""
+def prepare(shares: Shares, *, memory_bytes: int, disks: Iterable[str]) -> None:
+    """Make the box's cgroups; all commands together are bounded.
+
+    `memory_bytes`: what the machine has. `disks`: block devices, each as `major:minor`.
+
+    Raises:
+        OSError: the kernel lacks a controller: there would be no such bound.
+    """
     # Moving a process into a cgroup otherwise waits for every CPU.
     # Source: Linux Documentation/admin-guide/cgroup-v2.rst, "favordynmods"
     mounts.mount("cgroup2", ROOT, None, mounts.MS_REMOUNT | _FLAGS, "favordynmods")
-    write(f"{ROOT}/cgroup.subtree_control", "+memory +pids")
+    write(f"{ROOT}/cgroup.subtree_control", _CONTROLLERS)
     os.mkdir(BOX)
-    write(f"{BOX}/cgroup.subtree_control", "+memory +pids")
+    write(f"{BOX}/cgroup.subtree_control", _CONTROLLERS)
     os.mkdir(SERVER)
     os.mkdir(CALLS)
-    write(f"{CALLS}/pids.max", str(_PROCESSES))
-    write(f"{CALLS}/memory.max", str(max(memory_bytes - _SPARED_BYTES, memory_bytes // 2)))
+    write(f"{CALLS}/pids.max", str(shares.processes))
+    most = min(memory_bytes * shares.memory_percent // 100, memory_bytes - _SPARED_BYTES)
+    write(f"{CALLS}/memory.max", str(max(most, memory_bytes // 2)))
+    write(f"{CALLS}/cpu.weight", str(shares.cpu_weight))
+    write(f"{CALLS}/cpu.max", f"{_cpu_time(shares.cpu_percent)} {_PERIOD_US}")
+    for disk in disks:
+        write(f"{CALLS}/io.max", f"{disk} {_disk_use(shares)}")
+
+
+def _cpu_time(percent: int) -> str:
+    cpus = os.cpu_count() or 1
+    return str(_PERIOD_US * cpus * percent // 100) if percent else "max"
+
+
+def _disk_use(shares: Shares) -> str:
+    most_bytes = shares.disk_bytes_per_s or "max"
+    most_operations = shares.disk_operations_per_s or "max"
+    return " ".join(f"{way}bps={most_bytes} {way}iops={most_operations}" for way in ("r", "w"))
 
 
 def is_populated(directory: str) -> bool:

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from luminaguard_guest import interpreter, privileges
 from luminaguard_guest.boxwire import TO_CHILD, Become, Receiver
+from luminaguard_guest.confinement import Confinement
 
 NOT_FOUND = 127
 NOT_RUNNABLE = 126
@@ -39,7 +40,7 @@ def environment(pairs: Sequence[bytes]) -> dict[bytes, bytes]:
     return merged
 
 
-def fork() -> tuple[int, socket.socket]:
+def fork(confinement: Confinement) -> tuple[int, socket.socket]:
     """Fork a child that waits for what it shall become; return its id and its socket.
 
     What costs time before a program can start has happened when the program is known. Until then
@@ -58,13 +59,13 @@ def fork() -> tuple[int, socket.socket]:
         return pid, ours
     try:
         ours.close()
-        _prepare()
-        _wait(theirs)
+        _prepare(confinement)
+        _wait(theirs, confinement)
     finally:
         os._exit(NOT_RUNNABLE)
 
 
-def _prepare() -> None:
+def _prepare(confinement: Confinement) -> None:
     os.setsid()
     privileges.set_oom_score(0)
     signal.set_wakeup_fd(-1)
@@ -72,24 +73,29 @@ def _prepare() -> None:
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     os.umask(0o022)
-    privileges.bound_resources()
+    confinement.prepare()
 
 
-def _wait(connection: socket.socket) -> None:
+def _wait(connection: socket.socket, confinement: Confinement) -> None:
     receiver = Receiver(TO_CHILD)
     while receiver.read(connection):
         for _, message, descriptors in receiver.messages():
             if isinstance(message, Become):
-                _become(message, descriptors, connection)
+                _become(message, descriptors, connection, confinement)
 
 
-def _become(program: Become, descriptors: Sequence[int], connection: socket.socket) -> NoReturn:
+def _become(
+    program: Become,
+    descriptors: Sequence[int],
+    connection: socket.socket,
+    confinement: Confinement,
+) -> NoReturn:
     env = environment(program.env)
     try:
         os.write(descriptors[3], b"0")  # into the cgroup, before anything of the program runs
         for number, descriptor in enumerate(descriptors[:3]):
             os.dup2(descriptor, number, inheritable=True)
-        privileges.become_ordinary()
+        confinement.enter()
         os.chdir(program.cwd)
         if program.code is None:
             os.execvpe(program.argv[0], program.argv, env)  # noqa: S606 - that is the job

@@ -4,10 +4,10 @@ import ctypes
 import os
 import resource
 
+from luminaguard_guest.profile import Limits
+
 UID = 1000
 """The ordinary user that commands run as."""
-
-OPEN_FILES = 4096
 
 # Source: Linux include/uapi/linux/prctl.h
 _PR_CAPBSET_READ = 23
@@ -40,10 +40,16 @@ def forbid_gaining() -> None:
         raise OSError(ctypes.get_errno(), "cannot set no_new_privs")
 
 
-def bound_resources() -> None:
-    """Bound what a command may hold."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def bound_resources(limits: Limits) -> None:
+    """Bound what a command may hold. No limit can be raised again; memory is never dumped."""
+    for number, bound in (
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_NPROC, limits.processes),
+        (resource.RLIMIT_FSIZE, limits.file_bytes),
+        (resource.RLIMIT_MEMLOCK, limits.locked_bytes),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(number, (bound, bound))
 
 
 def become_ordinary() -> None:

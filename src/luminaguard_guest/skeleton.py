@@ -3,13 +3,26 @@
 import os
 import stat
 
+from luminaguard_guest import lsm as access
 from luminaguard_guest import mounts
-from luminaguard_guest.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC
+from luminaguard_guest.lsm import Lsm, joined
+from luminaguard_guest.mounts import (
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+)
 
 _ROOT = "/run/luminaguard/box"
 _SHOWN = ("usr", "etc", "opt")
-_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "node_modules")
 _MADE = ("proc", "dev", "tmp", "home", "root", "run", "var", "var/tmp", "mnt", "srv")
+_FIRST = {"tmp": "1777", "var/tmp": "1777", "home": "0755"}
+"""Where files can lie until the scratch disk is mounted over it: enough for a warm-up."""
 _DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}
 """Minor numbers of memory devices (major 1). Source: Linux Documentation/admin-guide/devices.txt"""
 _DEVICE_LINKS = {
@@ -21,15 +34,15 @@ _DEVICE_LINKS = {
 }
 
 
-def enter() -> None:
+def enter(lsm: Lsm) -> None:
     """Build the root in the calling process's own mount namespace, and make it the only one.
 
     Must run as the first process of a new pid namespace: its processes are the ones in /proc.
     """
     mounts.mount("none", "/", None, MS_REC | MS_PRIVATE)
     os.makedirs(_ROOT, exist_ok=True)
-    # /tmp and /home lie here until the scratch disk is mounted: enough for a warm-up.
-    mounts.mount("box", _ROOT, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=16m,nr_inodes=4096")
+    options = joined("mode=0755,size=1m,nr_inodes=1024", lsm.label(access.SYSTEM))
+    mounts.mount("box", _ROOT, "tmpfs", MS_NOSUID | MS_NODEV, options)
     for name in _MADE:
         os.mkdir(f"{_ROOT}/{name}", 0o755)
     for name in _SHOWN:
@@ -39,9 +52,10 @@ def enter() -> None:
     for name in _LINKS:
         if os.path.islink(f"/{name}"):
             os.symlink(os.readlink(f"/{name}"), f"{_ROOT}/{name}")
-    for name in ("tmp", "var/tmp"):
-        os.chmod(f"{_ROOT}/{name}", 0o1777)  # noqa: S103 - what these directories are
-    _devices(f"{_ROOT}/dev")
+    for name, mode in _FIRST.items():
+        options = joined(f"mode={mode},size=16m,nr_inodes=4096", lsm.label(access.WORK))
+        mounts.mount("first", f"{_ROOT}/{name}", "tmpfs", MS_NOSUID | MS_NODEV, options)
+    _devices(f"{_ROOT}/dev", lsm)
     mounts.mount(
         "proc",
         f"{_ROOT}/proc",
@@ -52,8 +66,16 @@ def enter() -> None:
     mounts.enter_root(_ROOT)
 
 
-def _devices(directory: str) -> None:
-    mounts.mount("dev", directory, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k")
+def writable_root(*, writable: bool) -> None:
+    """Let the root directory itself take new names, or not; what is mounted below stays."""
+    flags = MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV
+    mounts.mount("none", "/", None, flags if writable else flags | MS_RDONLY)
+
+
+def _devices(directory: str, lsm: Lsm) -> None:
+    label = lsm.label(access.DEVICES)
+    options = joined("mode=0755,size=64k", label)
+    mounts.mount("dev", directory, "tmpfs", MS_NOSUID | MS_NOEXEC, options)
     for name, minor in _DEVICES.items():
         _device(f"{directory}/{name}", os.makedev(1, minor))
     _device(f"{directory}/tty", os.makedev(5, 0))
@@ -62,9 +84,9 @@ def _devices(directory: str) -> None:
     for name in ("pts", "shm"):
         os.mkdir(f"{directory}/{name}")
     # 0620 and group 5 (tty) are what every distribution gives terminals.
-    options = "newinstance,ptmxmode=0666,mode=0620,gid=5"
+    options = joined("newinstance,ptmxmode=0666,mode=0620,gid=5", label)
     mounts.mount("devpts", f"{directory}/pts", "devpts", MS_NOSUID | MS_NOEXEC, options)
-    options = "mode=1777,size=64m"
+    options = joined("mode=1777,size=64m", lsm.label(access.WORK))
     mounts.mount("shm", f"{directory}/shm", "tmpfs", MS_NOSUID | MS_NODEV, options)
 
 

@@ -3,8 +3,10 @@
 import os
 from dataclasses import dataclass
 
+from luminaguard_guest import lsm as access
 from luminaguard_guest import mounts
 from luminaguard_guest.faults import GuestFault
+from luminaguard_guest.lsm import Lsm, joined
 from luminaguard_guest.mounts import MS_NOATIME, MS_NODEV, MS_NOSUID, MS_RDONLY
 from luminaguard_guest.privileges import UID
 
@@ -12,8 +14,12 @@ _BASE = "/run/luminaguard"
 _SCRATCH = f"{_BASE}/scratch"
 _LOWER = f"{_BASE}/lower"
 _MERGED = f"{_BASE}/merged"
+_SCRATCH_FLAGS = MS_NOATIME | MS_NODEV | MS_NOSUID
 UPPER = f"{_SCRATCH}/upper"
 _WORK = f"{_SCRATCH}/work"
+
+ROOT_DISK, WORKSPACE_DISK, SCRATCH_DISK = "lg-root", "lg-workspace", "lg-scratch"
+"""Serial numbers that the host gives its disks."""
 
 _FILESYSTEMS = {"squashfs", "erofs"}
 _RESERVED = {
@@ -53,8 +59,10 @@ def check_path(path: bytes) -> None:
         )
 
 
-def assemble(path: bytes, filesystem: str) -> list[Tree]:
+def assemble(path: bytes, filesystem: str, lsm: Lsm) -> list[Tree]:
     """Mount everything in the agent's own namespace; return what the box has to attach, in order.
+
+    `lsm` says how file systems are labelled that commands work on.
 
     Raises:
         GuestFault: a disk or file system is not there, or does not fit.
@@ -64,8 +72,10 @@ def assemble(path: bytes, filesystem: str) -> list[Tree]:
         raise GuestFault(f"{filesystem!r} is no file system for a workspace image")
     if os.path.ismount(_SCRATCH):
         raise GuestFault("a workspace is mounted already")
-    _mount_disks(filesystem)
-    options = f"lowerdir={_LOWER},upperdir={UPPER},workdir={_WORK},{_OPTIONS}"
+    label = lsm.label(access.WORK)
+    _mount_disks(filesystem, label)
+    places = f"lowerdir={_LOWER},upperdir={UPPER},workdir={_WORK}"
+    options = joined(places, _OPTIONS, label)
     mounts.mount("workspace", _MERGED, "overlay", MS_NOATIME | MS_NODEV | MS_NOSUID, options)
     shown = (
         (f"{_SCRATCH}/home", b"/home"),
@@ -83,13 +93,13 @@ def _copy(source: str) -> int:
     return mounts.detached_copy(source)
 
 
-def _mount_disks(filesystem: str) -> None:
-    scratch, image = _disk("lg-scratch"), _disk("lg-workspace")
+def _mount_disks(filesystem: str, label: str) -> None:
+    scratch, image = (f"/dev/{block_device(name)}" for name in (SCRATCH_DISK, WORKSPACE_DISK))
     for device in (scratch, image):
         mounts.forget_cached(device)
     for directory in (_SCRATCH, _LOWER, _MERGED):
         os.makedirs(directory, mode=0o700, exist_ok=True)
-    mounts.mount(scratch, _SCRATCH, "ext4", MS_NOATIME | MS_NODEV | MS_NOSUID, "noinit_itable")
+    mounts.mount(scratch, _SCRATCH, "ext4", _SCRATCH_FLAGS, joined("noinit_itable", label))
     mounts.mount(image, _LOWER, filesystem, MS_RDONLY | MS_NODEV | MS_NOSUID)
     os.chmod(_SCRATCH, 0o700)
     _directory(UPPER, os.stat(_LOWER).st_mode & 0o7777, UID)
@@ -106,13 +116,26 @@ def _directory(path: str, mode: int, owner: int) -> None:
     os.chown(path, owner, owner)
 
 
-def _disk(serial: str) -> str:
-    """Return the device of the virtio disk with this serial number; udev's links do not exist."""
+def disk_numbers() -> list[str]:
+    """Return what commands use of disks, each as `major:minor`."""
+    numbers: list[str] = []
+    for serial in (ROOT_DISK, WORKSPACE_DISK, SCRATCH_DISK):
+        with open(f"/sys/block/{block_device(serial)}/dev", "rb", buffering=0) as file:
+            numbers.append(file.read().strip().decode())
+    return numbers
+
+
+def block_device(serial: str) -> str:
+    """Return the name of the virtio disk with this serial number; udev's links do not exist.
+
+    Raises:
+        GuestFault: there is none.
+    """
     for name in os.listdir("/sys/block"):
         try:
             with open(f"/sys/block/{name}/serial", "rb", buffering=0) as file:
                 if file.read().strip() == serial.encode():
-                    return f"/dev/{name}"
+                    return name
         except FileNotFoundError:
             continue
     raise GuestFault(f"there is no disk {serial}")

@@ -43,10 +43,41 @@ def test_values_of_the_file_win_over_defaults_and_say_where_they_are_from(tmp_pa
     assert settings.origins["approval.timeout_s"] == str(tmp_path / "config.toml")
 
 
+def test_the_nearest_directory_above_a_project_names_its_image(tmp_path: Path) -> None:
+    text = (
+        '[vm]\nimage = "plain"\n[projects."/src"]\nimage = "all"\n'
+        '[projects."/src/web"]\nimage = "web"\n[projects."~/own"]\nimage = "own"\n'
+        '[projects."/src/web/silent"]\n'
+    )
+    settings = load(environment(tmp_path, text))
+    assert settings.image_for(Path("/src/web")) == "web"
+    assert settings.image_for(Path("/src/web/deep/er")) == "web"
+    assert settings.image_for(Path("/src/web/silent")) == "web"
+    assert settings.image_for(Path("/src/website")) == "all"
+    assert settings.image_for(tmp_path / "own") == "own"
+    assert settings.image_for(Path("/elsewhere")) == "plain"
+
+
+def test_a_project_is_found_by_its_real_path(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    settings = load(environment(tmp_path, f'[projects."{tmp_path}/link"]\nimage = "web"\n'))
+    assert settings.image_for((tmp_path / "real").resolve()) == "web"
+
+
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
         ("[aproval]\n", "unknown section", "did you mean approval?"),
+        (
+            '[projects."a"]\n',
+            "'a' is not the absolute path",
+            'write [projects."/path/to/project"], or "~/..."',
+        ),
+        ("projects = 1\n", "must be a table", 'write [projects."/path"]'),
+        ('[projects]\n"/a" = 1\n', "must be a table", 'write [projects."/a"]'),
+        ('[projects."/a"]\nimgae = "x"\n', "unknown key", "did you mean image?"),
+        ('[projects."/a"]\nimage = 1\n', "must be a string", None),
         ("[vm]\nmemory_mb = 1\n", "unknown key", "did you mean memory_mib?"),
         ("[vm]\nmemory_mib = 'big'\n", "positive number", None),
         ("[vm]\nmemory_mib = true\n", "positive number", None),

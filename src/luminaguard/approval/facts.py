@@ -48,6 +48,7 @@ def fact_rows(card: DiffCard, look: Look, *, everything: bool) -> Iterator[Row]:
     yield fact("jail", ", ".join(isolation.jail.layers) or "none", look)
     for layer, why in isolation.jail.missing.items():
         yield fact("", f"{look.glyphs.warning} missing {layer}: {why}", look, Style.WARNING)
+    yield fact("guest", isolation.guest.summary, look)
     for number, reason in enumerate(card.verdict.reasons):
         yield fact("" if number else "why asked", reason, look)
     yield fact("expires", _expiry(card), look)

@@ -29,6 +29,8 @@ def show(settings: Settings, *, as_json: bool) -> None:
             for item in fields(table):
                 name = f"{section.name}.{item.name}"
                 rows[name] = (getattr(table, item.name), settings.origins.get(name, "default"))
+    for place, project in settings.projects.items():
+        rows[f'projects."{place}".image'] = (project.image, str(settings.config_file))
     if as_json:
         click.echo(json.dumps({k: {"value": v, "origin": o} for k, (v, o) in rows.items()}))
         return

@@ -2,18 +2,32 @@
 
 import json
 import time
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from luminaguard.cli.stages import Stages
-from luminaguard.image.build import build
+from luminaguard.config import Settings
+from luminaguard.image.additions.gather import Wanted, left_out
+from luminaguard.image.additions.npmlock import read_lock
+from luminaguard.image.additions.requirements import read_requirements
+from luminaguard.image.build import build, host_architecture
 from luminaguard.image.image import GuestImage
-from luminaguard.image.manifest import Manifest
+from luminaguard.image.manifest import Manifest, PackageKind
 from luminaguard.image.recipe import load_recipe
 from luminaguard.image.store import ImageStore
+from luminaguard.image.turn import alone
+from luminaguard.image.unused import forget_unused
+from luminaguard.vm.backends.qemu.backend import QemuHypervisor
+from luminaguard.vm.workbench import MachineWorkbench
 
+_PATIENCE_S = 300.0
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -25,26 +39,55 @@ def image() -> None:
 @image.command("build")
 @click.argument("name", default="default")
 @click.option("--package", "packages", multiple=True, help="A further package; repeatable.")
+@click.option(
+    "--requirements",
+    type=_FILE,
+    multiple=True,
+    metavar="FILE",
+    help="Add the Python packages that a requirements file names; repeatable.",
+)
+@click.option(
+    "--npm", "lock", type=_FILE, metavar="LOCK", help="Add the packages of a package-lock.json."
+)
 @click.option("--rebuild", is_flag=True, help="Build even if nothing changed.")
 @_as_json
-def build_command(name: str, packages: tuple[str, ...], rebuild: bool, as_json: bool) -> None:
+def build_command(
+    name: str,
+    packages: tuple[str, ...],
+    requirements: tuple[Path, ...],
+    lock: Path | None,
+    rebuild: bool,
+    as_json: bool,
+) -> None:
     """Build the image NAME from the host's packages and make it the current one.
 
-    Needs no root, and no network once the packages are in the cache.
+    Needs no root, and no network once the packages are in the cache. Python and npm packages are
+    downloaded without running anything of them, and installed in a machine without a network.
     """
     store = _store()
     started = time.monotonic()
-    with Stages() as stages:
-        built = build(store, load_recipe(name, packages=packages), stages.show, rebuild=rebuild)
+    wanted = Wanted(
+        requirements=read_requirements(requirements) if requirements else None,
+        npm=read_lock(lock, host_architecture()) if lock else None,
+    )
+    recipe = load_recipe(name, packages=packages, needed=wanted.debian_packages)
+    with Stages() as stages, _workbench() as workbench:
+        built = build(
+            store, recipe, stages.show, wanted=wanted, workbench=workbench, rebuild=rebuild
+        )
     seconds = round(time.monotonic() - started, 1)
     manifest = store.manifest(built)
+    left = left_out(wanted)
     if as_json:
-        click.echo(json.dumps({**_facts(built, manifest), "current": True, "seconds": seconds}))
+        facts = {**_facts(built, manifest), "current": True, "seconds": seconds, "notes": left}
+        click.echo(json.dumps(facts))
         return
     click.echo(
         f"image {name} {built.digest[:12]}: Linux {manifest.kernel.version}, "
-        f"{len(manifest.packages)} packages, {_mb(manifest)} MB, in {seconds} s"
+        f"{_counted(manifest)}, {_mb(manifest)} MB, in {seconds} s"
     )
+    for note in left:
+        click.echo(f"  note: {note}")
 
 
 @image.command("list")
@@ -87,9 +130,55 @@ def verify_command(name: str, as_json: bool) -> None:
     click.echo(f"image {name} {current.digest[:12]}: {len(manifest.artifacts)} files are intact")
 
 
+@image.command("remove")
+@click.argument("name")
+@_as_json
+def remove_command(name: str, as_json: bool) -> None:
+    """Remove the image NAME, and the fetched packages that no other image was made from.
+
+    Machines that still run from it are not disturbed.
+    """
+    store = _store()
+    with alone(store.cache_dir / "image-build.lock", _PATIENCE_S, _quiet):
+        freed = store.remove(name)
+        forget_unused(store)
+    if as_json:
+        click.echo(json.dumps({"name": name, "removed": True, "freed_bytes": freed}))
+        return
+    click.echo(f"image {name} is removed: {round(freed / 1_000_000)} MB")
+
+
+def _quiet(_stage: str, _done: float | None) -> None:
+    pass
+
+
 def _store() -> ImageStore:
     cache_dir: Path = click.get_current_context().obj.cache_dir
     return ImageStore(cache_dir)
+
+
+@contextmanager
+def _workbench() -> Generator[MachineWorkbench]:
+    """Lend what makes build machines; it costs nothing until one is made."""
+    settings: Settings = click.get_current_context().obj
+    hypervisor = QemuHypervisor(
+        settings.cache_dir,
+        settings.runtime_dir,
+        allow_missing=frozenset(settings.vm.allow_missing_layers),
+    )
+    try:
+        yield MachineWorkbench(hypervisor, settings.cache_dir)
+    finally:
+        hypervisor.close()
+
+
+def _counted(manifest: Manifest) -> str:
+    counts = Counter(each.kind for each in manifest.packages)
+    parts = [f"{counts[PackageKind.DEB]} packages"]
+    for kind, word in ((PackageKind.WHEEL, "wheels"), (PackageKind.NPM, "npm packages")):
+        if counts[kind]:
+            parts.append(f"{counts[kind]} {word}")
+    return ", ".join(parts)
 
 
 def _is_current(store: ImageStore, built: GuestImage, manifest: Manifest) -> bool:

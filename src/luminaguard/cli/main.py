@@ -14,6 +14,7 @@ COMMANDS = {
     "bench": "luminaguard.cli.bench:bench",
     "check": "luminaguard.cli.check:check",
     "config": "luminaguard.cli.config:config",
+    "doctor": "luminaguard.cli.doctor:doctor",
     "exec": "luminaguard.cli.exec:exec_",
     "image": "luminaguard.cli.image:image",
     "recover": "luminaguard.cli.recover:recover",

@@ -30,15 +30,38 @@ class Jail:
         return {"layers": list(self.layers), "missing": dict(self.missing)}
 
 
+_LSM_NAMES = {"apparmor": "AppArmor", "selinux": "SELinux"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestHardening:
+    """How the guest was told to hold its commands: what its machine was made with, by the host."""
+
+    profile: str
+    """"strict", "relaxed"."""
+    lsm: str
+    """What its kernel enforces: "apparmor", "selinux"."""
+
+    @property
+    def summary(self) -> str:
+        """For people: "strict, AppArmor"."""
+        return f"{self.profile}, {_LSM_NAMES.get(self.lsm, self.lsm)}"
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Return profile and access control."""
+        return {"profile": self.profile, "lsm": self.lsm}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Isolation:
-    """Backend, tier and jail of one micro-VM."""
+    """Backend, tier, jail and guest of one micro-VM."""
 
     backend: str
     tier: Tier
     accelerator: str
     """"kvm", "hvf", "whpx", "tcg", or the backend's own word."""
     jail: Jail
+    guest: GuestHardening
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the public JSON form (`vm{…}` of an outcome, less the timings)."""
@@ -47,4 +70,5 @@ class Isolation:
             "tier": self.tier.value,
             "accelerator": self.accelerator,
             "jail": self.jail.as_json(),
+            "guest": self.guest.as_json(),
         }

@@ -148,13 +148,6 @@ class Apt:
         """Return where the package's file lies once it is fetched."""
         return self._packages / file_name(package.name, package.version, package.architecture)
 
-    def keep_only(self, names: Iterable[str]) -> None:
-        """Remove all downloaded files but these."""
-        kept = frozenset(names)
-        for path in self._packages.glob("*.deb"):
-            if path.name not in kept:
-                path.unlink(missing_ok=True)
-
     def _run(self, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         try:
             return subprocess.run(
@@ -171,6 +164,14 @@ class Apt:
             raise ImageError(
                 f"{tool} {arguments[0]} did not end within {_TIMEOUT_S:.0f} s", hint=_NETWORK
             ) from None
+
+
+def forget_packages(directory: Path, kept: Iterable[str]) -> None:
+    """Remove all downloaded files from a directory but those with these names."""
+    names = frozenset(kept)
+    for path in directory.glob("*.deb"):
+        if path.name not in names:
+            path.unlink(missing_ok=True)
 
 
 def _failure(what: str, result: subprocess.CompletedProcess[str]) -> ImageError:

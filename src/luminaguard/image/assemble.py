@@ -8,6 +8,7 @@ from pathlib import Path
 from luminaguard.errors import ImageError
 from luminaguard.image.apt import Package
 from luminaguard.image.bytecode import compile_python
+from luminaguard.image.contents import Contents, contents_of
 from luminaguard.image.deb import Alternative, alternatives, payload
 from luminaguard.image.initrd import build_initrd
 from luminaguard.image.manifest import ArtifactRecord, KernelRecord
@@ -31,6 +32,7 @@ class Assembly:
 
     kernel: KernelRecord
     artifacts: dict[str, ArtifactRecord]
+    contents: Contents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +45,18 @@ class _Trees:
 
 
 def assemble(
-    packages: Sequence[tuple[Package, Path]], recipe: Recipe, place: Path, progress: Progress
+    packages: Sequence[tuple[Package, Path]],
+    recipe: Recipe,
+    place: Path,
+    progress: Progress,
+    *,
+    add: Callable[[Tree, Path], None] | None = None,
 ) -> Assembly:
     """Write `kernel`, `initrd`, `rootfs` and the policies of its kernel into `place/out`.
 
     `packages`: each with its verified file, in install order. `place` is an empty directory that
-    also receives up to twice the packages' unpacked size.
+    also receives up to twice the packages' unpacked size. `add` is given the finished root and the
+    directory with everything that a machine boots from, and may add to the root.
     """
     trees = _unpack(packages, recipe, place, progress)
     progress("compiling Python", None)
@@ -57,10 +65,18 @@ def assemble(
     out.mkdir(mode=0o700)
     progress("writing the initial RAM disk", None)
     kernel = _write_boot_files(trees, recipe, out)
-    write_squashfs(trees.root, out / "rootfs", lambda done: progress("writing the root disk", done))
+    _write_root(trees.root, out, progress)
     names = ("kernel", "initrd", "rootfs", *compile_policies(out))
+    if add is not None:
+        add(trees.root, out)
+        _write_root(trees.root, out, progress)
     artifacts = {name: record(out / name) for name in names}
-    return Assembly(kernel=kernel, artifacts=artifacts)
+    return Assembly(kernel=kernel, artifacts=artifacts, contents=contents_of(trees.root))
+
+
+def _write_root(root: Tree, out: Path, progress: Progress) -> None:
+    (out / "rootfs").unlink(missing_ok=True)
+    write_squashfs(root, out / "rootfs", lambda done: progress("writing the root disk", done))
 
 
 def _unpack(

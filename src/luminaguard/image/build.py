@@ -1,31 +1,34 @@
-"""Building a guest image: choose, fetch, unpack, compile, pack, publish.
+"""Building a guest image: choose, fetch, unpack, compile, add, pack, publish.
 
-No step needs root, and none runs a package's scripts.
+No step needs root, and none runs a package's scripts. What does not come from the distribution's
+signed packages is unpacked in a machine of its own.
 """
 
 import json
 import platform
-import sys
-import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
 
 from luminaguard.errors import ImageError
 from luminaguard.image import space
-from luminaguard.image.apt import Apt, Package, file_name
+from luminaguard.image.additions.gather import Additions, Wanted, gather, install
+from luminaguard.image.additions.npmrc import read_config
+from luminaguard.image.additions.pip import PIP_PACKAGE, guest_pip
+from luminaguard.image.additions.tarballs import Tarballs
+from luminaguard.image.additions.wheels import Wheels
+from luminaguard.image.apt import Apt, Package
 from luminaguard.image.assemble import Assembly, Progress, assemble
 from luminaguard.image.image import GuestImage
-from luminaguard.image.manifest import Manifest, PackageRecord
+from luminaguard.image.manifest import Manifest, PackageKind, PackageRecord
 from luminaguard.image.policies import policies_digest, program
 from luminaguard.image.recipe import Recipe, host_distribution
 from luminaguard.image.store import ImageStore
-
-if sys.platform != "win32":
-    import fcntl
+from luminaguard.image.tree import Tree
+from luminaguard.image.turn import alone
+from luminaguard.image.unused import forget_unused
+from luminaguard.image.workbench import Workbench
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TOOLS = {
@@ -35,9 +38,31 @@ _TOOLS = {
     "secilc": "secilc",
     "apparmor_parser": "apparmor",
 }
-_POLL_S = 0.2
 _LISTS_BYTES = 256_000_000
 """Room for package lists. Debian 12's take 55 MB; a host with more sources has more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """All that goes into an image, fetched or to be fetched."""
+
+    recipe: Recipe
+    distribution: str
+    architecture: str
+    packages: tuple[Package, ...]
+    tools: tuple[Package, ...] = ()
+    """Packages that the build itself needs."""
+    additions: Additions = field(default_factory=Additions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Site:
+    """Where one build works."""
+
+    store: ImageStore
+    apt: Apt
+    place: Path
+    progress: Progress
 
 
 def build(
@@ -45,6 +70,8 @@ def build(
     recipe: Recipe,
     progress: Progress,
     *,
+    wanted: Wanted | None = None,
+    workbench: Workbench | None = None,
     rebuild: bool = False,
     patience_s: float = 300.0,
 ) -> GuestImage:
@@ -55,35 +82,96 @@ def build(
     current image is undamaged and was made from the same packages and recipe, it is returned
     instead, unless `rebuild` is set. One build runs at a time: others wait up to `patience_s`.
 
+    Args:
+        store: Where images and fetched packages lie.
+        recipe: What every image has, and further packages of the distribution.
+        progress: Is told what is under way.
+        wanted: Wheels and npm packages to add.
+        workbench: Makes the machine that installs them; needed only if something is wanted.
+        rebuild: Build even if nothing changed.
+        patience_s: Seconds to wait for another build to end.
+
     Raises:
         ImageError: this host cannot build, a tool is missing, the disk is full, packages cannot
-            be had, or another build does not end.
+            be had or installed, or another build does not end.
+        VmError: no machine could be had to install what is wanted.
     """
-    distribution, architecture = host_distribution(), _architecture()
+    wanted = wanted or Wanted()
+    distribution, architecture = host_distribution(), host_architecture()
     _require_tools()
     cache = store.cache_dir
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with space.explained(), _alone(cache / "image-build.lock", patience_s, progress):
+    with space.explained(), alone(cache / "image-build.lock", patience_s, progress):
         store.sweep()
         space.require(cache, _LISTS_BYTES)
         apt = Apt(state=cache / "apt", packages=cache / "packages", architecture=architecture)
         kernel = recipe.kernel_package(distribution, architecture)
-        packages = _choose(apt, recipe, kernel, progress)
-        inputs = _inputs(recipe, distribution, packages)
-        present = None if rebuild else _present(store, recipe.name, inputs)
-        if present is not None:
-            return present
-        _fetch(apt, packages, cache, progress)
+        chosen = _Chosen(
+            recipe=recipe,
+            distribution=distribution,
+            architecture=architecture,
+            packages=_choose(apt, recipe, kernel, progress),
+        )
         with store.workshop(recipe.name) as place:
-            made = assemble([(each, apt.path(each)) for each in packages], recipe, place, progress)
-            progress("storing the image", None)
-            manifest = _manifest(recipe, distribution, architecture, packages, inputs, made)
-            image = store.publish(recipe.name, place / "out", manifest)
-        _forget_unused(store, apt)
+            site = _Site(store=store, apt=apt, place=place, progress=progress)
+            chosen = _with_additions(chosen, wanted, site)
+            present = None if rebuild else _present(store, recipe.name, _inputs(chosen))
+            if present is not None:
+                return present
+            _fetch(site, chosen.packages)
+            image = _build(site, chosen, _installer(chosen.additions, workbench, progress))
+        forget_unused(store)
         return image
 
 
-def _architecture() -> str:
+def _build(site: _Site, chosen: _Chosen, add: Callable[[Tree, Path], None] | None) -> GuestImage:
+    packages = [(each, site.apt.path(each)) for each in chosen.packages]
+    made = assemble(packages, chosen.recipe, site.place, site.progress, add=add)
+    site.progress("storing the image", None)
+    manifest = _manifest(chosen, made)
+    return site.store.publish(chosen.recipe.name, site.place / "out", manifest)
+
+
+def _with_additions(chosen: _Chosen, wanted: Wanted, site: _Site) -> _Chosen:
+    """Choose and fetch wheels and npm packages."""
+    cache, apt = site.store.cache_dir, site.apt
+    wheels = tarballs = None
+    tools: tuple[Package, ...] = ()
+    if wanted.requirements is not None:
+        tools = tuple(each for each in apt.resolve([PIP_PACKAGE]) if each.name == PIP_PACKAGE)
+        _fetch(site, (*chosen.packages, *tools))
+        names = {each.name for each in apt.resolve(["python3"])}
+        packages = [(p, apt.path(p)) for p in chosen.packages if p.name in names]
+        place = site.place / "pip"
+        python, pip = guest_pip(packages, apt.path(tools[0]), place, chosen.recipe.drop)
+        wheels = Wheels(cache / "wheels", pip=pip, python=python)
+    if wanted.npm is not None:
+        tarballs = Tarballs(cache / "npm", read_config())
+    additions = gather(wanted, wheels, tarballs, site.progress)
+    return replace(chosen, tools=tools, additions=additions)
+
+
+def _installer(
+    additions: Additions, workbench: Workbench | None, progress: Progress
+) -> Callable[[Tree, Path], None] | None:
+    if additions.is_empty:
+        return None
+    if workbench is None:
+        raise ImageError("added packages need a machine to be installed in, and there is none")
+
+    def add(root: Tree, out: Path) -> None:
+        progress("installing the added packages in a machine", None)
+        install(additions, root, out, workbench=workbench)
+
+    return add
+
+
+def host_architecture() -> str:
+    """Return the distribution's name for this host's processor.
+
+    Raises:
+        ImageError: no guest is made for it.
+    """
     machine = platform.machine()
     if machine not in _ARCHITECTURES:
         raise ImageError(f"guest images cannot be built on a {machine} host")
@@ -99,34 +187,6 @@ def _require_tools() -> None:
             )
 
 
-@contextmanager
-def _alone(path: Path, patience_s: float, progress: Progress) -> Generator[None]:
-    """Hold the lock that keeps builds apart; the kernel drops it with the process."""
-    if sys.platform == "win32":
-        raise ImageError("Windows cannot build guest images")
-    deadline = time.monotonic() + patience_s
-    with path.open("w") as lock:
-        while not _locked(lock):
-            if time.monotonic() >= deadline:
-                raise ImageError(
-                    "another image build is running in this cache directory",
-                    hint="wait for it to end, then try again",
-                )
-            progress("waiting for another build to end", None)
-            time.sleep(_POLL_S)
-        yield
-
-
-def _locked(lock: IO[str]) -> bool:
-    if sys.platform == "win32":
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _choose(apt: Apt, recipe: Recipe, kernel: str, progress: Progress) -> tuple[Package, ...]:
     progress("refreshing package lists", None)
     if not apt.update():
@@ -136,13 +196,14 @@ def _choose(apt: Apt, recipe: Recipe, kernel: str, progress: Progress) -> tuple[
     return tuple(package for package in chosen if recipe.takes(package.name))
 
 
-def _inputs(recipe: Recipe, distribution: str, packages: Sequence[Package]) -> str:
+def _inputs(chosen: _Chosen) -> str:
     """Return the digest of all that decides an image."""
-    table = asdict(recipe)
-    table["init"] = sha256(recipe.init).hexdigest()
+    table = asdict(chosen.recipe)
+    table["init"] = sha256(chosen.recipe.init).hexdigest()
     table["policies"] = policies_digest()
-    table["distribution"] = distribution
-    table["packages_chosen"] = [[each.name, each.version, each.sha256] for each in packages]
+    table["distribution"] = chosen.distribution
+    table["packages_chosen"] = [[each.name, each.version, each.sha256] for each in chosen.packages]
+    table["additions"] = chosen.additions.inputs
     return sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
@@ -157,46 +218,37 @@ def _present(store: ImageStore, name: str, inputs: str) -> GuestImage | None:
     return image
 
 
-def _fetch(apt: Apt, packages: Sequence[Package], cache: Path, progress: Progress) -> None:
-    missing = apt.missing(packages)
+def _fetch(site: _Site, packages: Sequence[Package]) -> None:
+    missing = site.apt.missing(packages)
     unpacked = sum(package.installed_bytes for package in packages)
-    space.require(cache, sum(package.size for package in missing) + 2 * unpacked)
-    apt.fetch(missing, lambda done: progress("fetching packages", done))
+    needed = sum(package.size for package in missing) + 2 * unpacked
+    space.require(site.store.cache_dir, needed)
+    site.apt.fetch(missing, lambda done: site.progress("fetching packages", done))
 
 
-def _manifest(
-    recipe: Recipe,
-    distribution: str,
-    architecture: str,
-    packages: Sequence[Package],
-    inputs: str,
-    made: Assembly,
-) -> Manifest:
-    records = [
-        PackageRecord(
-            name=each.name,
-            version=each.version,
-            architecture=each.architecture,
-            sha256=each.sha256,
-        )
-        for each in packages
-    ]
+def _manifest(chosen: _Chosen, made: Assembly) -> Manifest:
+    records = [_record(each, PackageKind.DEB) for each in chosen.packages]
+    records += [_record(each, PackageKind.TOOL) for each in chosen.tools]
+    records += chosen.additions.records(chosen.architecture)
     return Manifest(
-        name=recipe.name,
-        recipe_version=recipe.version,
-        inputs=inputs,
-        distribution=distribution,
-        architecture=architecture,
+        name=chosen.recipe.name,
+        recipe_version=chosen.recipe.version,
+        inputs=_inputs(chosen),
+        distribution=chosen.distribution,
+        architecture=chosen.architecture,
         kernel=made.kernel,
-        packages=tuple(sorted(records, key=lambda record: record.name)),
+        packages=tuple(sorted(records, key=lambda each: (each.kind, each.name, each.version))),
         artifacts=made.artifacts,
+        asked=chosen.recipe.asked,
+        contents=made.contents,
     )
 
 
-def _forget_unused(store: ImageStore, apt: Apt) -> None:
-    """Remove fetched packages that no stored image was made from."""
-    apt.keep_only(
-        file_name(each.name, each.version, each.architecture)
-        for image in store.list()
-        for each in store.manifest(image).packages
+def _record(package: Package, kind: PackageKind) -> PackageRecord:
+    return PackageRecord(
+        name=package.name,
+        version=package.version,
+        architecture=package.architecture,
+        sha256=package.sha256,
+        kind=kind,
     )

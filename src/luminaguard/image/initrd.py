@@ -43,3 +43,18 @@ def agent_cpio(package_dir: Path) -> bytes:
         for path in sources
     ]
     return pack(entries)
+
+
+def hardening_cpio(profile: bytes, policy: bytes) -> bytes:
+    """Return how the guest shall hold its commands as a third archive, after the agent's.
+
+    `profile`: JSON for the agent. `policy`: what its kernel shall enforce, compiled.
+    """
+    top = "agent/hardening"
+    return pack(
+        [
+            directory(top),
+            file(f"{top}/profile.json", profile),
+            file(f"{top}/policy", policy),
+        ]
+    )

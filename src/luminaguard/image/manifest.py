@@ -2,13 +2,27 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
 from luminaguard.errors import ImageError
+from luminaguard.image.contents import Contents
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = frozenset({1, 2})
+"""Format 1 knew no added packages and said nothing of an image's contents."""
+
+
+class PackageKind(StrEnum):
+    """Where a package comes from, and so what its name means."""
+
+    DEB = "deb"
+    WHEEL = "wheel"
+    NPM = "npm"
+    TOOL = "tool"
+    """A Debian package that the build used; it is not in the image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +33,7 @@ class PackageRecord:
     version: str
     architecture: str
     sha256: str
+    kind: PackageKind = PackageKind.DEB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +69,9 @@ class Manifest:
     packages: tuple[PackageRecord, ...]
     artifacts: Mapping[str, ArtifactRecord]
     """File name → what it must be."""
+    asked: tuple[str, ...] = ()
+    """Debian packages that were asked for beyond the recipe's own."""
+    contents: Contents = field(default_factory=Contents)
 
     def to_bytes(self) -> bytes:
         """Return the one form in which this manifest is written and hashed."""
@@ -74,11 +92,13 @@ class Manifest:
         """
         try:
             table: dict[str, Any] = json.loads(content)
-            if table.pop("format") != FORMAT:
+            if table.pop("format") not in _READABLE:
                 raise ImageError("the manifest is of another format", hint=_REBUILD)
             return cls(
                 kernel=_kernel(table.pop("kernel")),
-                packages=tuple(PackageRecord(**each) for each in table.pop("packages")),
+                packages=tuple(_package(each) for each in table.pop("packages")),
+                asked=tuple(table.pop("asked", ())),
+                contents=_contents(table.pop("contents", {})),
                 artifacts={
                     name: ArtifactRecord(**each) for name, each in table.pop("artifacts").items()
                 },
@@ -96,4 +116,17 @@ def _kernel(table: dict[str, Any]) -> KernelRecord:
         version=table["version"],
         modules=tuple(table["modules"]),
         builtin=tuple(table["builtin"]),
+    )
+
+
+def _package(table: dict[str, Any]) -> PackageRecord:
+    return PackageRecord(**{**table, "kind": PackageKind(table.get("kind", PackageKind.DEB))})
+
+
+def _contents(table: dict[str, Any]) -> Contents:
+    return Contents(
+        python=table.get("python", ""),
+        programs=tuple(table.get("programs", ())),
+        distributions=dict(table.get("distributions", {})),
+        node_modules=tuple(table.get("node_modules", ())),
     )

@@ -25,6 +25,8 @@ class Recipe:
     version: int
     """Raised whenever the same packages should give a different image."""
     packages: tuple[str, ...]
+    asked: tuple[str, ...]
+    """Those among them that the user asked for."""
     leave_out: tuple[str, ...]
     """Shell patterns of packages that are resolved but neither fetched nor unpacked."""
     drop: tuple[str, ...]
@@ -61,8 +63,12 @@ class Recipe:
         return not any(fnmatchcase(package, pattern) for pattern in self.leave_out)
 
 
-def load_recipe(name: str = DEFAULT_NAME, *, packages: tuple[str, ...] = ()) -> Recipe:
+def load_recipe(
+    name: str = DEFAULT_NAME, *, packages: tuple[str, ...] = (), needed: tuple[str, ...] = ()
+) -> Recipe:
     """Read the recipe that ships with LuminaGuard, with further packages added.
+
+    `packages`: what the user asked for; `needed`: what other additions need.
 
     Raises:
         ImageError: something cannot be the name of a package.
@@ -76,7 +82,8 @@ def load_recipe(name: str = DEFAULT_NAME, *, packages: tuple[str, ...] = ()) -> 
     return Recipe(
         name=name,
         version=table["version"],
-        packages=tuple(sorted({*table["packages"], *packages})),
+        packages=tuple(sorted({*table["packages"], *packages, *needed})),
+        asked=tuple(sorted(set(packages))),
         leave_out=tuple(pattern for pattern in table["leave_out"] if pattern not in packages),
         drop=tuple(table["drop"]),
         shell=initrd["shell"],

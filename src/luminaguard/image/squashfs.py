@@ -4,7 +4,8 @@ import os
 import stat
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -33,18 +34,37 @@ def write_squashfs(tree: Tree, destination: Path, advance: Callable[[float], Non
     Raises:
         ImageError: the tool failed; the message is its own.
     """
-    archive = destination.with_suffix(".tar")
-    with archive.open("w+b") as stream:
-        archive.unlink()
+    with _unnamed(destination) as stream:
         write_tar(tree, stream, advance)
-        stream.seek(0)
-        result = subprocess.run(
-            ["sqfstar", *_OPTIONS, str(destination)],
-            stdin=stream,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-            capture_output=True,
-            check=False,
-        )
+        _convert(stream, destination)
+
+
+def write_archive(fill: Callable[[tarfile.TarFile], None], destination: Path) -> None:
+    """Write a squashfs image of what `fill` adds to a tar; see `write_squashfs`."""
+    with _unnamed(destination) as stream:
+        with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+            fill(archive)
+        _convert(stream, destination)
+
+
+@contextmanager
+def _unnamed(beside: Path) -> Generator[IO[bytes]]:
+    """Lend a file on the same disk that no crash can leave behind."""
+    path = beside.with_suffix(".tar")
+    with path.open("w+b") as stream:
+        path.unlink()
+        yield stream
+
+
+def _convert(archive: IO[bytes], destination: Path) -> None:
+    archive.seek(0)
+    result = subprocess.run(
+        ["sqfstar", *_OPTIONS, str(destination)],
+        stdin=archive,
+        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+        capture_output=True,
+        check=False,
+    )
     if result.returncode != 0:
         reason = (result.stderr or result.stdout).decode(errors="replace").strip()
         if space.names_full_disk(reason):

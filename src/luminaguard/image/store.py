@@ -21,6 +21,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CURRENT = "current"
 _UNFINISHED = ".building-"
+_REMOVED = ".removed-"
+"""Neither can begin the name of an image."""
 
 
 class ImageStore:
@@ -54,7 +56,7 @@ class ImageStore:
         return tuple(
             GuestImage(directory=path.parent, digest=path.parent.name)
             for path in found
-            if _DIGEST.fullmatch(path.parent.name)
+            if _DIGEST.fullmatch(path.parent.name) and _NAME.fullmatch(path.parts[-3])
         )
 
     def manifest(self, image: GuestImage) -> Manifest:
@@ -121,9 +123,27 @@ class ImageStore:
                 shutil.rmtree(old, ignore_errors=True)
         return image
 
+    def remove(self, name: str) -> int:
+        """Remove an image with all its versions; return how many bytes they took.
+
+        Raises:
+            ImageError: there is none of this name.
+        """
+        home = self._of(name)
+        if not home.is_dir():
+            raise ImageError(f"there is no guest image {name!r}", hint="luminaguard image list")
+        gone = self._images / f"{_REMOVED}{secrets.token_hex(4)}"
+        size = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
+        home.rename(gone)  # at once: no half of an image is ever current
+        shutil.rmtree(gone)
+        return size
+
     def sweep(self) -> None:
         """Remove what builds left that were killed. Only while no other build runs."""
-        for left in self._images.glob(f"*/{_UNFINISHED}*"):
+        for left in (
+            *self._images.glob(f"*/{_UNFINISHED}*"),
+            *self._images.glob(f"{_REMOVED}*"),
+        ):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:

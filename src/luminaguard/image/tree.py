@@ -54,6 +54,11 @@ class Tree:
         """How many names there are, the root included."""
         return len(self._nodes)
 
+    def is_directory(self, path: str) -> bool:
+        """Whether the tree has a directory of this name."""
+        node = self._nodes.get(path)
+        return node is not None and stat.S_ISDIR(node.mode)
+
     def files(self, pattern: str) -> list[str]:
         """Return the regular files whose path matches a shell pattern, sorted."""
         return [

@@ -11,7 +11,7 @@ from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.changeset import Change, ChangeKind, Changeset, Entry, EntryType
 from luminaguard.domain.diff import Body, FileDiff, Hunk, LineKind
 from luminaguard.domain.execution import GuestReport
-from luminaguard.domain.isolation import Isolation, Jail, Tier
+from luminaguard.domain.isolation import GuestHardening, Isolation, Jail, Tier
 from luminaguard.domain.verdict import Lane, Risk, Verdict
 
 Texts = Mapping[str, tuple[str | None, str | None]]
@@ -22,6 +22,7 @@ _ISOLATION = Isolation(
     tier=Tier.EMULATED,
     accelerator="none",
     jail=Jail(layers=("seccomp",), missing={"cgroup-limits": "a fake has none"}),
+    guest=GuestHardening(profile="strict", lsm="apparmor"),
 )
 
 

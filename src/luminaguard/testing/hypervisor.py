@@ -35,7 +35,7 @@ import anyio.lowlevel
 from luminaguard.domain.calls import canonical_json
 from luminaguard.domain.execution import Ended, Execution, GuestReport
 from luminaguard.domain.harvest import UpperRecord
-from luminaguard.domain.isolation import Isolation, Jail, Tier
+from luminaguard.domain.isolation import GuestHardening, Isolation, Jail, Tier
 from luminaguard.errors import (
     GuestLost,
     TemplateError,
@@ -102,7 +102,11 @@ class FakeMicroVM:
         self.id = secrets.token_hex(16)
         self.pid = os.getpid()
         self.isolation = Isolation(
-            backend="fake", tier=Tier.PROCESS, accelerator="none", jail=Jail(layers=())
+            backend="fake",
+            tier=Tier.PROCESS,
+            accelerator="none",
+            jail=Jail(layers=()),
+            guest=GuestHardening(profile="none", lsm="none"),
         )
         self.spawn_ms = 0.0
         self.state = VmState.STARTING

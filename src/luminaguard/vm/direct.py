@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from anyio import to_thread
 
-from luminaguard.errors import GuestLost
+from luminaguard.errors import GuestLost, TemplateError
 from luminaguard.vm.hypervisor import Hypervisor, MicroVM
 from luminaguard.vm.lifecycle import VmState
 from luminaguard.vm.spec import VmSpec
@@ -60,7 +60,12 @@ class DirectSource:
             return DirectLease(vm, {"restore_ms": _since_ms(started_s)})
         template = await self._hypervisor.template(spec)
         template_ms = _since_ms(started_s)
-        vm = await self._hypervisor.restore(template)
+        try:
+            vm = await self._hypervisor.restore(template)
+        except TemplateError:  # found damaged when it was used: asking again makes it anew
+            template = await self._hypervisor.template(spec)
+            template_ms = _since_ms(started_s)
+            vm = await self._hypervisor.restore(template)
         timings_ms = {"template_ms": template_ms, "restore_ms": _since_ms(started_s) - template_ms}
         return DirectLease(vm, timings_ms)
 

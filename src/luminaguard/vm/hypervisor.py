@@ -194,7 +194,11 @@ class Hypervisor(Protocol):
         ...
 
     async def template(self, spec: VmSpec) -> Template:
-        """Return the verified template for `spec`, booting and saving it if there is none."""
+        """Return the template for `spec`, booting and saving it if there is none that is whole.
+
+        Its memory may be checked as late as by its first `restore`. A template that was found
+        damaged there is made anew by the next call here.
+        """
         ...
 
     async def restore(self, template: Template) -> MicroVM:

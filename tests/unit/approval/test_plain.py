@@ -24,7 +24,7 @@ from luminaguard.domain.changeset import (
 )
 from luminaguard.domain.diff import Body, FileDiff
 from luminaguard.domain.execution import Ended, GuestReport
-from luminaguard.domain.isolation import Isolation, Jail, Tier
+from luminaguard.domain.isolation import GuestHardening, Isolation, Jail, Tier
 from luminaguard.domain.verdict import Risk
 from luminaguard.testing.cards import card_of, file_entry, text_card
 
@@ -330,9 +330,16 @@ def test_laying_out_loses_no_character(text: str, columns: int, prose: bool) -> 
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_a_card_names_the_isolation_the_jail_and_what_is_missing(columns: int) -> None:
     jail = Jail(layers=("seccomp", "no-capabilities"), missing={"own-uid": "no subuid range"})
-    isolation = Isolation(backend="qemu", tier=Tier.EMULATED, accelerator="tcg", jail=jail)
+    isolation = Isolation(
+        backend="qemu",
+        tier=Tier.EMULATED,
+        accelerator="tcg",
+        jail=jail,
+        guest=GuestHardening(profile="relaxed", lsm="selinux"),
+    )
     card = replace(text_card({"a": ("b", "c")}), isolation=isolation)
     words = " ".join(" ".join(first_look(card, look(columns)).lines).split())
     assert "isolation emulated · qemu · tcg" in words
     assert "jail seccomp, no-capabilities" in words
     assert "▲ missing own-uid: no subuid range" in words
+    assert "guest relaxed, SELinux" in words

@@ -9,7 +9,7 @@ import pytest
 
 from debs import member, write_deb
 from luminaguard.errors import ImageError
-from luminaguard.image.apt import Apt
+from luminaguard.image.apt import Apt, forget_packages
 
 pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs apt-get")
 
@@ -154,6 +154,6 @@ def test_files_of_packages_that_nobody_needs_any_more_go(repository, apt) -> Non
     apt.update()
     kept, gone = apt.resolve(["kept", "gone"])
     apt.fetch([kept, gone], ignore)
-    apt.keep_only([os.path.basename(apt.path(kept))])
+    forget_packages(apt.path(kept).parent, [apt.path(kept).name])
     assert apt.path(kept).exists()
     assert not apt.path(gone).exists()

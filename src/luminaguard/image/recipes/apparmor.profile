@@ -5,13 +5,12 @@
 # that path: it is every place below a first directory, less those that belong to the guest.
 
 # Every first directory but /dev and /proc, in which only the files named below may be written.
-@{PLACE}=/{[^dp],d[^e],de[^v],dev?,p[^r],pr[^o],pro[^c],proc?}*/
-@{PLACE}+=/{d,de,p,pr,pro}/
+@{PLACE}=/{[^dp],d[^e],de[^v],dev?,p[^r],pr[^o],pro[^c],proc?}* /{d,de,p,pr,pro}
 
 profile luminaguard-strict flags=(mediate_deleted) {
   / r,
   /** rmix,
-  @{PLACE}** wlk,
+  @{PLACE}/** wlk,
   deny /{bin,boot,etc,lib,lib32,lib64,libx32,opt,run,sbin,sys,usr}/** wl,
 
   /dev/{null,zero,full,random,urandom,tty,ptmx} w,
@@ -40,7 +39,7 @@ profile luminaguard-strict flags=(mediate_deleted) {
 profile luminaguard-relaxed flags=(mediate_deleted) {
   / r,
   /** rmix,
-  @{PLACE}** wlk,
+  @{PLACE}/** wlk,
   deny /{bin,boot,etc,lib,lib32,lib64,libx32,opt,run,sbin,sys,usr}/** wl,
 
   /dev/{null,zero,full,random,urandom,tty,ptmx} w,

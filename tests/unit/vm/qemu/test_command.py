@@ -12,18 +12,25 @@ from luminaguard.vm.backends.qemu.command import (
     kernel_line,
     shape_digest,
 )
+from luminaguard.vm.hardening import STRICT, HardeningProfile, Lsm, profile_named
 
 KVM = Accelerator(name="kvm", tier=Tier.HARDWARE, option="kvm", cpu="host", boot_limit_s=5)
 WIRING = Wiring(control=20, agent=21, memory=22, root=23, kernel=24, initrd=25)
 
 
-def shape(*, memory_mib: int = 512, accelerator: Accelerator = TCG) -> Shape:
+def shape(
+    *,
+    memory_mib: int = 512,
+    accelerator: Accelerator = TCG,
+    profile: HardeningProfile = STRICT,
+) -> Shape:
     return Shape(
         binary="/qemu",
         accelerator=accelerator,
         memory_mib=memory_mib,
         vcpus=1,
         disk_limit_bytes=1 << 30,
+        profile=profile,
     )
 
 
@@ -64,17 +71,30 @@ def test_only_a_machine_that_boots_shares_its_memory() -> None:
 
 
 def test_mitigations_are_given_up_only_where_there_is_no_real_cpu() -> None:
-    assert "mitigations=off" in kernel_line(TCG)
-    assert "mitigations=off" not in kernel_line(KVM)
+    assert "mitigations=off" in kernel_line(shape())
+    assert "mitigations=off" not in kernel_line(shape(accelerator=KVM))
 
 
 def test_a_console_is_there_only_when_asked_for() -> None:
-    assert "console=" not in kernel_line(TCG)
-    assert "console=ttyS0" in kernel_line(TCG, console=True)
+    assert "console=" not in kernel_line(shape())
+    assert "console=ttyS0" in kernel_line(shape(), console=True)
 
 
 def test_another_shape_makes_another_template() -> None:
-    digests = {
-        shape_digest(one) for one in (shape(), shape(memory_mib=256), shape(accelerator=KVM))
-    }
-    assert len(digests) == 3
+    shapes = (
+        shape(),
+        shape(memory_mib=256),
+        shape(accelerator=KVM),
+        shape(profile=profile_named("relaxed")),
+        shape(profile=profile_named("strict", lsm="selinux")),
+    )
+    assert len({shape_digest(one) for one in shapes}) == len(shapes)
+
+
+@pytest.mark.guarantee("G8")
+def test_the_kernel_is_told_to_enforce_what_the_profile_says() -> None:
+    apparmor = kernel_line(shape()).split()
+    assert {"apparmor=1", "security=apparmor"} <= set(apparmor)
+    selinux = kernel_line(shape(profile=profile_named("strict", lsm=Lsm.SELINUX))).split()
+    assert {"selinux=1", "security=selinux", "enforcing=1"} <= set(selinux)
+    assert not {"security=apparmor", "enforcing=1"} & (set(apparmor) & set(selinux))

@@ -5,7 +5,6 @@ import platform
 import subprocess
 import time
 import weakref
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,9 +24,9 @@ from luminaguard.vm.backends.qemu.accelerator import (
 )
 from luminaguard.vm.backends.qemu.command import Shape, clone_command, shape_digest
 from luminaguard.vm.backends.qemu.launch import Files, Launched, Launcher, find_qemu
+from luminaguard.vm.backends.qemu.loaded import LoadedTemplate, open_template
 from luminaguard.vm.backends.qemu.machine import IGNORE_SHARED, Origin, QemuMachine
-from luminaguard.vm.backends.qemu.memory import load_memory, sealed_copy
-from luminaguard.vm.backends.qemu.template import RAM, TemplateStore, read_manifest, read_state
+from luminaguard.vm.backends.qemu.template import TemplateStore
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
 from luminaguard.vm.linux import memory_file
 from luminaguard.vm.spec import VmSpec
@@ -35,14 +34,6 @@ from luminaguard.vm.spec import VmSpec
 _FIRST_ANSWER_LIMIT_S = 30.0
 _VERSION_LIMIT_S = 20.0
 _PROBE_MEMORY_MIB = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Loaded:
-    """A verified template in memory; both files are sealed."""
-
-    memory: int
-    state: int
 
 
 class QemuHypervisor:
@@ -74,15 +65,17 @@ class QemuHypervisor:
         self._image = image
         self._launcher = Launcher(cache_dir, runtime_dir, allow_missing)
         self._store = TemplateStore(cache_dir)
-        self._loaded: dict[str, _Loaded] = {}
-        self._loading = anyio.Lock()
+        self._loaded: dict[str, LoadedTemplate] = {}
+        self._opened: list[LoadedTemplate] = []
+        self._opening = anyio.Lock()
         self._probe: Probe | None = None
-        weakref.finalize(self, _let_go, self._loaded)
+        weakref.finalize(self, _let_go, self._opened)
 
     def close(self) -> None:
         """Let go of the templates' memory, and of the watch over machines: end those first."""
         self._launcher.close()
-        _let_go(self._loaded)
+        self._loaded.clear()
+        _let_go(self._opened)
 
     async def probe(self) -> Probe:
         """Find the best accelerator by booting on it; remembered until the host changes.
@@ -112,15 +105,20 @@ class QemuHypervisor:
         return machine
 
     async def template(self, spec: VmSpec) -> Template:
-        """Return the verified template for `spec`, booting and saving it if there is none."""
+        """Return the template for `spec`, booting and saving it if there is none that is whole.
+
+        The memory of a template that this process has not used yet is checked by the first
+        `restore`, beside QEMU's start. When that finds it damaged, the next call here makes it
+        anew.
+        """
         shape = await self._shape(spec)
         key = _template_key(spec, shape)
         template = Template(key=key, directory=self._store.path(key), spec=spec)
-        if not await self._verifies(template):
+        if not await self._is_usable(template):
             async with self._store.turn():
                 if not await self._verifies(template):  # nobody made it meanwhile
                     await self._build(template)
-                    await self._load(template)
+                    await self._open(template)
         self._store.used(key)
         return template
 
@@ -138,19 +136,19 @@ class QemuHypervisor:
                 "the template is stale: QEMU, the image, the agent or the host has changed",
                 hint="build it anew",
             )
-        loaded = await self._load(template)
+        loaded = await self._opened_once(template)
         launched = await self._wake(template, shape, loaded)
         origin = Origin(shape=shape, key=template.key, own_memory=None)
         machine = QemuMachine(launched, origin)
         machine.ready((time.perf_counter() - started_s) * 1000)
         return machine
 
-    async def _wake(self, template: Template, shape: Shape, loaded: _Loaded) -> Launched:
+    async def _wake(self, template: Template, shape: Shape, loaded: LoadedTemplate) -> Launched:
         """Start a QEMU on the template's memory and let the saved guest go on in it."""
         root = os.open(template.spec.image.rootfs, os.O_RDONLY)
         # Each clone reads the state at its own position, so it gets a description of its own.
         state = os.open(f"/proc/self/fd/{loaded.state}", os.O_RDONLY)
-        files = Files(memory=loaded.memory, root=root, state=state)
+        files = Files(memory=loaded.memory, root=root, state=state, filled=loaded.filled)
         try:
             launched = await self._launcher.launch(shape, files, clone_command)
         finally:
@@ -175,21 +173,31 @@ class QemuHypervisor:
             await machine.settle()
             await machine.snapshot(new)
 
-    async def _verifies(self, template: Template) -> bool:
+    async def _is_usable(self, template: Template) -> bool:
+        """Whether the template is there and nothing is known against it."""
         try:
-            await self._load(template)
+            return not (await self._opened_once(template)).is_damaged
+        except TemplateError:
+            return False
+
+    async def _verifies(self, template: Template) -> bool:
+        """Whether the template's files are, to the last byte, what was saved."""
+        try:
+            await (await self._open(template)).filled()
         except TemplateError:
             return False
         return True
 
-    async def _load(self, template: Template) -> _Loaded:
-        """Return the template's sealed memory, reading and checking it at first use."""
-        async with self._loading:
-            loaded = self._loaded.get(template.key)
-            if loaded is None:
-                loaded = await run_sync(_load_template, template)
-                self._loaded[template.key] = loaded
-            return loaded
+    async def _open(self, template: Template) -> LoadedTemplate:
+        """Read the template's files as they are now; from here on clones come from those."""
+        loaded = await run_sync(open_template, template)
+        self._opened.append(loaded)
+        self._loaded[template.key] = loaded
+        return loaded
+
+    async def _opened_once(self, template: Template) -> LoadedTemplate:
+        async with self._opening:
+            return self._loaded.get(template.key) or await self._open(template)
 
     async def _shape(self, spec: VmSpec) -> Shape:
         probe = await self._probe_with(spec.image)
@@ -218,10 +226,9 @@ class QemuHypervisor:
         return await find_accelerator(attempt, version=version)
 
 
-def _let_go(templates: dict[str, _Loaded]) -> None:
-    for loaded in templates.values():
-        os.close(loaded.memory)
-        os.close(loaded.state)
+def _let_go(templates: list[LoadedTemplate]) -> None:
+    for loaded in templates:
+        loaded.close()
     templates.clear()
 
 
@@ -232,6 +239,7 @@ def _shape_of(spec: VmSpec, accelerator: Accelerator) -> Shape:
         memory_mib=spec.memory_mib,
         vcpus=spec.vcpus,
         disk_limit_bytes=spec.disk_limit_bytes,
+        profile=spec.profile,
     )
 
 
@@ -246,25 +254,6 @@ def _template_key(spec: VmSpec, shape: Shape) -> str:
         "command": shape_digest(shape),
     }
     return sha256(canonical_json(facts)).hexdigest()
-
-
-def _load_template(template: Template) -> _Loaded:
-    manifest = read_manifest(template.directory, template.key)
-    expected = template.spec.memory_mib * 1024 * 1024
-    if manifest.memory.size_bytes != expected:
-        raise TemplateError("the template's memory has another size than its machine")
-    state = sealed_copy("luminaguard-state", read_state(template.directory, manifest))
-    try:
-        memory = memory_file("luminaguard-template", expected)
-        try:
-            load_memory(manifest.memory, template.directory / RAM, memory)
-        except BaseException:
-            os.close(memory)
-            raise
-    except BaseException:
-        os.close(state)
-        raise
-    return _Loaded(memory=memory, state=state)
 
 
 def _binary_identity(binary: str) -> str:

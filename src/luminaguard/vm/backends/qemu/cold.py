@@ -21,10 +21,11 @@ from luminaguard.errors import (
     WireError,
 )
 from luminaguard.image.image import GuestImage
-from luminaguard.image.initrd import agent_cpio
+from luminaguard.image.initrd import agent_cpio, hardening_cpio
 from luminaguard.vm.backends.qemu.command import Shape, boot_command
 from luminaguard.vm.backends.qemu.launch import Files, Launched, Launcher
 from luminaguard.vm.backends.qemu.memory import sealed_copy
+from luminaguard.vm.hardening import HardeningProfile
 from luminaguard.vm.linux import memory_file, read_at
 
 _USER_SPACE = b"Run /init as init process"
@@ -54,7 +55,9 @@ def agent_digest() -> str:
 
 
 @contextmanager
-def boot_files(image: GuestImage, memory: int, *, console: int | None = None) -> Generator[Files]:
+def boot_files(
+    image: GuestImage, profile: HardeningProfile, memory: int, *, console: int | None = None
+) -> Generator[Files]:
     """Open what a boot needs; kernel and RAM disk as sealed copies that any uid can read."""
     with ExitStack() as opened:
 
@@ -64,11 +67,13 @@ def boot_files(image: GuestImage, memory: int, *, console: int | None = None) ->
 
         try:
             kernel = image.kernel.read_bytes()
-            initrd = image.initrd.read_bytes() + agent_archive()
+            policy = image.policy(profile.lsm).read_bytes()
+            parts = (image.initrd.read_bytes(), agent_archive())
+            initrd = b"".join((*parts, hardening_cpio(profile.to_bytes(), policy)))
             root = keep(os.open(image.rootfs, os.O_RDONLY))
         except OSError as problem:
             raise ImageError(
-                f"the image in {image.directory} cannot be read: {problem.strerror}",
+                f"the image cannot be read: {problem}",
                 hint="luminaguard image build",
             ) from problem
         yield Files(
@@ -89,7 +94,7 @@ async def boot(launcher: Launcher, image: GuestImage, shape: Shape, memory: int)
         BootTimeout: it did not answer; the message ends with what a console shows.
     """
     limit_s = shape.accelerator.boot_limit_s
-    with boot_files(image, memory) as files:
+    with boot_files(image, shape.profile, memory) as files:
         launched = await launcher.launch(shape, files, boot_command)
     try:
         await launched.client.hello(limit_s)
@@ -152,7 +157,7 @@ async def _watch_boot(
         opened.callback(os.close, memory)
         console = memory_file("luminaguard-console")
         opened.callback(os.close, console)
-        with boot_files(image, memory, console=console) as files:
+        with boot_files(image, shape.profile, memory, console=console) as files:
             launched = await launcher.launch(shape, files, boot_command)
         seen = False
         try:

@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,8 @@ class Files:
     console: int | None = None
     state: int | None = None
     """Saved device state, for a clone, whose memory is then a template's."""
+    filled: Callable[[], Awaitable[None]] | None = None
+    """Returns once a template's memory is checked and sealed; QEMU's start need not wait for it."""
 
     def wiring(self, control: int, agent: int, mark: str) -> Wiring:
         """Return the descriptors as the command line wants them."""
@@ -196,6 +198,8 @@ class Launcher:
                 words = await process.last_words()
                 raise GuestLost(f"QEMU did not start: {words}", words=words) from lost
             process.find_program()
+            if files.filled is not None:
+                await files.filled()
             jail = read_jail(
                 process.pid,
                 sealed_memory=None if files.state is None else files.memory,
@@ -213,7 +217,11 @@ class Launcher:
             raise
         accelerator = shape.accelerator
         isolation = Isolation(
-            backend="qemu", tier=accelerator.tier, accelerator=accelerator.name, jail=jail
+            backend="qemu",
+            tier=accelerator.tier,
+            accelerator=accelerator.name,
+            jail=jail,
+            guest=shape.profile.stamp,
         )
         return Launched(
             process=process, qmp=qmp, client=client, isolation=isolation, cgroup=berth.cgroup

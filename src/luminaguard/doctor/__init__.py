@@ -1,0 +1,1 @@
+"""Proof of this host's isolation: attacks tried for real, judged by what refused them."""

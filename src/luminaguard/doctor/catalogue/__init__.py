@@ -1,0 +1,1 @@
+"""Every attack that LuminaGuard is tried with, by where the attacker stands."""

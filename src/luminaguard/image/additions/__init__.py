@@ -1,0 +1,1 @@
+"""What an image gets beyond the distribution's packages: never run on the host."""

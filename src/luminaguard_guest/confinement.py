@@ -1,0 +1,93 @@
+"""What a process of the box puts on before it becomes a command: all that the profile asks for."""
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+
+from luminaguard_guest import privileges
+from luminaguard_guest.faults import GuestFault
+from luminaguard_guest.lsm import Lsm
+from luminaguard_guest.profile import Profile
+from luminaguard_guest.seccomp import filter_for
+
+_OWN_LABEL = "/proc/self/attr/current"
+_TRIAL = "/trial"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Confinement:
+    """Confines processes forked from the one that made it."""
+
+    def __init__(self, profile: Profile, lsm: Lsm) -> None:
+        """Make ready whatever does not depend on the command.
+
+        Raises:
+            GuestFault: a rule of the profile makes no sense here.
+        """
+        self._limits = profile.limits
+        self._lsm = lsm
+        self._filter = filter_for(profile.rules)
+        self._label_fd = -1
+
+    def prepare(self) -> None:
+        """Do what can be done before the command is known; the process still is root."""
+        privileges.bound_resources(self._limits)
+        self._label_fd = os.open(_OWN_LABEL, os.O_RDWR | os.O_CLOEXEC)
+        self._filter.put_on()
+
+    def enter(self) -> None:
+        """Become the ordinary user under mandatory access control, for good."""
+        privileges.become_ordinary()
+        self._enter_lsm()
+
+    def _enter_lsm(self) -> None:
+        os.write(self._label_fd, self._lsm.entry)
+
+    def prove(self) -> None:
+        """Try, in a process of its own, what no command may; before the first command.
+
+        Raises:
+            GuestFault: something was possible that must not be.
+        """
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        pid = os.fork()
+        if not pid:
+            try:
+                os.write(write_fd, self._trial().encode())
+            finally:
+                os._exit(0)
+        os.close(write_fd)
+        try:
+            found = os.read(read_fd, 4096).decode()
+        finally:
+            os.close(read_fd)
+            os.waitpid(pid, 0)
+        if found != "held":
+            raise GuestFault(f"commands would not be held: {found or 'the trial died'}")
+
+    def _trial(self) -> str:
+        """Return "held", or what was wrong. Still root, so that nothing else says no."""
+        try:
+            self.prepare()
+            self._enter_lsm()
+            if (label := os.pread(self._label_fd, 256, 0)) != self._lsm.own:
+                return f"the kernel calls them {label!r}"
+            if (answer := _failure(lambda: os.mkdir(_TRIAL))) != errno.EACCES:
+                return f"a directory made in / gives {answer}"
+            # Without a filter the kernel finds that the address is none: EFAULT.
+            if _libc.adjtimex(None) >= 0 or (answer := ctypes.get_errno()) != errno.EPERM:
+                return f"adjtimex gives {answer}"
+        except (OSError, GuestFault) as error:
+            return f"{type(error).__name__}: {error}"
+        return "held"
+
+
+def _failure(act: Callable[[], None]) -> int:
+    """Return the error number that an act fails with; 0 if it succeeds."""
+    try:
+        act()
+    except OSError as error:
+        return error.errno or -1
+    return 0
