@@ -471,6 +471,7 @@ def arm_image(directory: Path, *, digest: str = "0" * 64) -> GuestImage:
     image.kernel.write_bytes(bytes(56) + b"ARM\x64" + bytes(64))
     image.initrd.write_bytes(b"initrd")
     image.rootfs.write_bytes(_SQUASHFS)
+    image.policy("apparmor").write_bytes(b"policy")
     return image
 
 

@@ -12,7 +12,7 @@ from luminaguard.domain.isolation import Tier
 from luminaguard.errors import HypervisorUnavailable, TemplateError, VmError
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.apple import pyobjc
-from luminaguard.vm.backends.apple.configuration import Shape, saving_problem
+from luminaguard.vm.backends.apple.configuration import Shape, kernel_line, saving_problem
 from luminaguard.vm.backends.apple.framework import Framework
 from luminaguard.vm.backends.apple.host import (
     MacFacts,
@@ -25,9 +25,7 @@ from luminaguard.vm.backends.apple.machine import AppleMachine
 from luminaguard.vm.backends.apple.record import Found, FoundRecord
 from luminaguard.vm.backends.apple.saved import SavedMachine, verified
 from luminaguard.vm.backends.apple.slots import PrivateDirectory, sweep
-from luminaguard.vm.backends.qemu.accelerator import Accelerator
 from luminaguard.vm.backends.qemu.cold import agent_digest
-from luminaguard.vm.backends.qemu.command import kernel_line
 from luminaguard.vm.backends.qemu.template import TemplateStore
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
 from luminaguard.vm.spec import VmSpec
@@ -35,7 +33,6 @@ from luminaguard.vm.spec import VmSpec
 _SAVING = "saved machines"
 _FORMAT = 1
 """Of a template; raised when the set of devices changes."""
-_NATIVE = Accelerator(name=ACCELERATOR, tier=Tier.HARDWARE, option="", cpu="", boot_limit_s=20.0)
 
 
 class AppleHypervisor:
@@ -274,13 +271,13 @@ class AppleHypervisor:
             memory_mib=spec.memory_mib,
             vcpus=spec.vcpus,
             disk_limit_bytes=spec.disk_limit_bytes,
-            kernel_line=kernel_line(_NATIVE),
+            profile=spec.profile,
             entropy=entropy,
         )
         facts: list[JsonValue] = [
             *(_FORMAT, self._facts.label, spec.image.digest, agent_digest()),
-            *(shape.memory_mib, shape.vcpus, shape.disk_limit_bytes, shape.kernel_line),
-            *(shape.entropy, spec.profile.name, spec.profile.lsm.value),
+            *(shape.memory_mib, shape.vcpus, shape.disk_limit_bytes, shape.entropy),
+            *(spec.profile.digest, kernel_line(spec.profile)),
         ]
         key = sha256(canonical_json(facts)).hexdigest()
         return Plan(image=spec.image, shape=shape, key=key)

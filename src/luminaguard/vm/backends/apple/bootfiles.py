@@ -4,18 +4,28 @@ Saved machines are compared with the configuration they return into, so the path
 """
 
 import os
+import shutil
 import uuid
+from hashlib import sha256
 from pathlib import Path
 
 from luminaguard.errors import ImageError, VmError
 from luminaguard.image.image import GuestImage
+from luminaguard.image.initrd import hardening_cpio
 from luminaguard.vm.backends.apple.kernel import bootable_kernel
+from luminaguard.vm.backends.qemu.cold import agent_archive
+from luminaguard.vm.hardening import HardeningProfile
+
+_KEPT = 4
+"""Pairs kept: one for each image and profile in use, and some that a saved machine may name."""
 
 
-def boot_files(cache_dir: Path, image: GuestImage, agent: bytes, arch: str) -> tuple[Path, Path]:
+def boot_files(
+    cache_dir: Path, image: GuestImage, profile: HardeningProfile, arch: str
+) -> tuple[Path, Path]:
     """Return the paths of kernel and initial RAM disk, written anew where they differ.
 
-    Blocking. `agent`: the archive that brings the guest agent.
+    Blocking.
 
     Raises:
         ImageError: the image cannot be read, or its kernel cannot be booted.
@@ -23,18 +33,23 @@ def boot_files(cache_dir: Path, image: GuestImage, agent: bytes, arch: str) -> t
     """
     try:
         kernel = bootable_kernel(image.kernel.read_bytes(), arch)
-        initrd = image.initrd.read_bytes() + agent
+        policy = image.policy(profile.lsm).read_bytes()
+        parts = (image.initrd.read_bytes(), agent_archive())
     except OSError as problem:
         raise ImageError(
-            f"the image in {image.directory} cannot be read: {problem.strerror}",
-            hint="luminaguard image build",
+            f"the image cannot be read: {problem}", hint="luminaguard image build"
         ) from problem
-    directory = cache_dir / "apple" / "boot" / image.digest
+    initrd = b"".join((*parts, hardening_cpio(profile.to_bytes(), policy)))
+    content = sha256(sha256(kernel).digest() + sha256(initrd).digest()).hexdigest()
+    directory = cache_dir / "apple" / "boot" / content
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return _kept(directory / "kernel", kernel), _kept(directory / "initrd", initrd)
+        paths = _kept(directory / "kernel", kernel), _kept(directory / "initrd", initrd)
+        os.utime(directory)
+        _prune(directory.parent)
     except OSError as problem:
         raise VmError(f"{directory} cannot be written: {problem.strerror}") from problem
+    return paths
 
 
 def _kept(path: Path, content: bytes) -> Path:
@@ -49,3 +64,9 @@ def _kept(path: Path, content: bytes) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+def _prune(boot: Path) -> None:
+    by_age = sorted(boot.iterdir(), key=lambda pair: pair.stat().st_mtime, reverse=True)
+    for old in by_age[_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)

@@ -21,11 +21,25 @@ from luminaguard.vm.backends.apple.framework import (
     words,
 )
 from luminaguard.vm.backends.apple.work import Refused
+from luminaguard.vm.hardening import HardeningProfile, Lsm
 
 SERIAL_ROOT, SERIAL_WORKSPACE, SERIAL_SCRATCH = "lg-root", "lg-workspace", "lg-scratch"
 AGENT_PORT = 5201
-"""Where the guest agent listens where a machine has no serial port for it: `luminaguard_guest.vsock`."""
-CONSOLE_DEVICE = "hvc0"
+"""Where the guest agent listens; the same number as in `luminaguard_guest.vsock`."""
+_KERNEL_LINE = (
+    "panic=-1",
+    "cryptomgr.notests",
+    "audit=0",
+    "rcupdate.rcu_expedited=1",
+    "initcall_blacklist=load_system_certificate_list,crypto_kdf108_init,snapshot_device_init",
+)
+_LSM = {
+    Lsm.APPARMOR: ("apparmor=1", "security=apparmor", "apparmor.path_max=32768"),
+    Lsm.SELINUX: ("selinux=1", "security=selinux", "enforcing=1"),
+}
+"""As for every backend. Source: Linux, Documentation/admin-guide/LSM."""
+_SILENT = ("quiet",)
+_CONSOLE = ("console=hvc0", "loglevel=7")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +49,7 @@ class Shape:
     memory_mib: int
     vcpus: int
     disk_limit_bytes: int
-    kernel_line: str
+    profile: HardeningProfile
     entropy: bool
     """Whether it has a random number device; some versions of macOS cannot save one."""
 
@@ -101,6 +115,11 @@ def describe(
     return Described(configuration=configuration, identifier=bytes(named.dataRepresentation()))
 
 
+def kernel_line(profile: HardeningProfile, *, console: bool = False) -> str:
+    """Return the kernel's command line."""
+    return " ".join((*_KERNEL_LINE, *_LSM[profile.lsm], *(_CONSOLE if console else _SILENT)))
+
+
 def saving_problem(described: Described) -> str | None:
     """Return why macOS says that it cannot save such a machine; None when it says it can."""
     can, error = described.configuration.validateSaveRestoreSupportWithError_(None)
@@ -121,7 +140,7 @@ def _boot_loader(framework: Framework, shape: Shape, files: Files) -> LinuxBootL
     loaders = framework.vz.VZLinuxBootLoader
     loader = loaders.alloc().initWithKernelURL_(framework.url(str(files.kernel)))
     loader.setInitialRamdiskURL_(framework.url(str(files.initrd)))
-    loader.setCommandLine_(shape.kernel_line)
+    loader.setCommandLine_(kernel_line(shape.profile, console=files.console is not None))
     return loader
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -14,7 +14,6 @@ from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.apple.bootfiles import boot_files
 from luminaguard.vm.backends.apple.configuration import (
     AGENT_PORT,
-    CONSOLE_DEVICE,
     Described,
     Files,
     Shape,
@@ -26,11 +25,11 @@ from luminaguard.vm.backends.apple.jail import mac_jail
 from luminaguard.vm.backends.apple.machine import Made
 from luminaguard.vm.backends.apple.saved import SavedMachine
 from luminaguard.vm.backends.apple.slots import CONSOLE, SCRATCH, WORKSPACE, PrivateDirectory
-from luminaguard.vm.backends.qemu.cold import agent_archive
 from luminaguard.vm.backends.qemu.confinement.readback import require_minimum
 from luminaguard.vm.channel import Channel
 from luminaguard.vm.directories import make_private
 from luminaguard.vm.guest import GuestClient
+from luminaguard.vm.hardening import HardeningProfile
 
 ACCELERATOR = "virtualization"
 _BOOT_LIMIT_S = 20.0
@@ -103,7 +102,7 @@ class Launcher:
         return describe(self._framework, plan.shape, files)
 
     async def _make(self, plan: Plan, *, saved: SavedMachine | None) -> Made:
-        isolation = self._isolation(is_clone=saved is not None)
+        isolation = self._isolation(plan.shape.profile, is_clone=saved is not None)
         async with AsyncExitStack() as undo:
             directory = await self._directory(plan)
             undo.push_async_callback(_shielded, lambda: run_sync(directory.remove))
@@ -137,17 +136,23 @@ class Launcher:
             slot_bytes=plan.shape.disk_limit_bytes,
         )
 
-    def _isolation(self, *, is_clone: bool) -> Isolation:
+    def _isolation(self, profile: HardeningProfile, *, is_clone: bool) -> Isolation:
         jail = mac_jail(runtime_private=make_private(self._runtime_dir))
         require_minimum(jail, allow_missing=self._allow_missing, clone=is_clone)
-        return Isolation(backend="apple", tier=Tier.HARDWARE, accelerator=ACCELERATOR, jail=jail)
+        return Isolation(
+            backend="apple",
+            tier=Tier.HARDWARE,
+            accelerator=ACCELERATOR,
+            jail=jail,
+            guest=profile.stamp,
+        )
 
     async def _directory(self, plan: Plan) -> PrivateDirectory:
         return await run_sync(PrivateDirectory.make, self._runtime_dir, plan.shape.disk_limit_bytes)
 
     async def _files(self, plan: Plan, directory: Path, *, console: Path | None) -> Files:
         kernel, initrd = await run_sync(
-            boot_files, self._cache_dir, plan.image, agent_archive(), self._arch
+            boot_files, self._cache_dir, plan.image, plan.shape.profile, self._arch
         )
         return Files(
             kernel=kernel,
@@ -160,12 +165,10 @@ class Launcher:
 
     async def _console_of(self, plan: Plan) -> str:
         """Boot once more with a console, and return what it showed last."""
-        talkative = replace(plan.shape, kernel_line=_talkative(plan.shape.kernel_line))
-        loud = replace(plan, shape=talkative)
         directory = await self._directory(plan)
         try:
             console = directory.path / CONSOLE
-            described = await self.describe(loud, directory.path, console=console)
+            described = await self.describe(plan, directory.path, console=console)
             handle = await MachineHandle.make(self._framework, described.configuration, "console")
             try:
                 await handle.start()
@@ -196,11 +199,6 @@ async def _shielded(work: Callable[[], Awaitable[object]]) -> None:
     """Await what `work` returns, whatever cancels its user meanwhile."""
     with anyio.CancelScope(shield=True):
         await work()
-
-
-def _talkative(line: str) -> str:
-    words = [word for word in line.split() if word != "quiet"]
-    return " ".join([*words, f"console={CONSOLE_DEVICE}", "loglevel=7"])
 
 
 def _last_lines(console: Path) -> str:
