@@ -116,9 +116,10 @@ class WireAgent(threading.Thread):
         words = [os.fsdecode(word) for word in order.argv] or ["python"]
         script = words[2] if words[:2] == ["sh", "-c"] else " ".join(words)
         if script == "sleep 100":
-            killed = self._next(order.timeout_ms / 1000)
-            ended = "signaled" if killed is not None else "timed-out"
-            self._finish(request_id, ended, 0, signal=9)
+            killed = self._next(order.timeout_ms / 1000) is not None
+            self._finish(
+                request_id, "signaled" if killed else "timed-out", 0, signal=9 * int(killed)
+            )
         elif script == _CHANGE:
             self._change()
             self._finish(request_id, "exited", 0)
