@@ -43,6 +43,10 @@ class VmSettings:
     scratch_mib: int = _within(8, 8192, 2048)
     """Size of the disk that holds /home, /tmp and all changes inside a machine."""
     image: str = "default"
+    profile: str = "strict"
+    """How guests hold their commands, by name: see docs/reference/hardening.md."""
+    lsm: str = "apparmor"
+    """What guests' kernels enforce: "apparmor" or "selinux"."""
     allow_missing_layers: tuple[str, ...] = ()
     """Jail layers that may be absent on this host; otherwise LuminaGuard refuses to run."""
 

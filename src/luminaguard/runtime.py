@@ -38,6 +38,7 @@ from luminaguard.tools.toolbox import Toolbox, agent_tools
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.direct import DirectSource
 from luminaguard.vm.disks import scratch_disk
+from luminaguard.vm.hardening import profile_named
 from luminaguard.vm.hypervisor import Hypervisor
 from luminaguard.vm.source import MachineSource
 from luminaguard.vm.spec import VmSpec
@@ -237,11 +238,8 @@ class Session:
         return WorkspaceRoot.open(self._workspace, protected=self._settings.own_dirs)
 
     def _spec(self) -> VmSpec:
-        image = self._image
-        if image is None:
-            name = self._settings.image_for(Path(self._workspace).resolve())
-            image = ImageStore(self._settings.cache_dir).current(name)
-        return VmSpec(image=image, memory_mib=self._settings.vm.memory_mib)
+        image = self._image or self._settings.image_for(Path(self._workspace).resolve())
+        return machine_spec(self._settings, image)
 
     def _scratch(self) -> int:
         return scratch_disk(self._settings.cache_dir, self._settings.vm.scratch_mib * MIB)
@@ -250,11 +248,7 @@ class Session:
         return DirectSource(self._hypervisor or self._qemu(stack), self._spec)
 
     def _qemu(self, stack: AsyncExitStack) -> Hypervisor:
-        hypervisor = QemuHypervisor(
-            self._settings.cache_dir,
-            self._settings.runtime_dir,
-            allow_missing=frozenset(self._settings.vm.allow_missing_layers),
-        )
+        hypervisor = qemu(self._settings)
         stack.callback(hypervisor.close)
         return hypervisor
 
@@ -267,3 +261,22 @@ class Session:
             limits=ScanLimits(files=workspace.max_files, size_bytes=workspace.max_bytes),
             max_changeset_bytes=workspace.max_changeset_bytes,
         )
+
+
+def machine_spec(settings: Settings, image: GuestImage | str) -> VmSpec:
+    """Return the shape of machines that run an image, given itself or by name.
+
+    Raises:
+        ImageError: there is no such image.
+        ConfigError: there is no such hardening profile.
+    """
+    if isinstance(image, str):
+        image = ImageStore(settings.cache_dir).current(image)
+    profile = profile_named(settings.vm.profile, lsm=settings.vm.lsm)
+    return VmSpec(image=image, memory_mib=settings.vm.memory_mib, profile=profile)
+
+
+def qemu(settings: Settings) -> QemuHypervisor:
+    """Return the hypervisor that the settings describe; close it after its machines."""
+    waived = frozenset(settings.vm.allow_missing_layers)
+    return QemuHypervisor(settings.cache_dir, settings.runtime_dir, allow_missing=waived)

@@ -1,5 +1,6 @@
 """What agent and box say to each other: the wire's frames, with descriptors beside them."""
 
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,6 +70,10 @@ class Receiver:
     def read(self, connection: socket.socket) -> bool:
         """Read what is there; False when the peer is gone."""
         content, descriptors, _, _ = socket.recv_fds(connection, 65536, _DESCRIPTORS)
+        for descriptor in descriptors:
+            # What comes over a socket is otherwise inherited by the command, its cgroup among it.
+            # Python 3.11's `recv_fds` takes flags, MSG_CMSG_CLOEXEC too, and ignores them.
+            os.set_inheritable(descriptor, False)  # noqa: FBT003 - positional only
         self._descriptors += descriptors
         self._arrived += self._decoder.feed(content)
         return bool(content)

@@ -34,7 +34,7 @@ class Confinement:
     def prepare(self) -> None:
         """Do what can be done before the command is known; the process still is root."""
         privileges.bound_resources(self._limits)
-        self._label_fd = os.open(_OWN_LABEL, os.O_RDWR | os.O_CLOEXEC)
+        self._label_fd = os.open(_OWN_LABEL, os.O_WRONLY | os.O_CLOEXEC)
         self._filter.put_on()
 
     def enter(self) -> None:
@@ -72,7 +72,9 @@ class Confinement:
         try:
             self.prepare()
             self._enter_lsm()
-            if (label := os.pread(self._label_fd, 256, 0)) != self._lsm.own:
+            with open(_OWN_LABEL, "rb", buffering=0) as file:
+                label = file.read(256)
+            if label != self._lsm.own:
                 return f"the kernel calls them {label!r}"
             if (answer := _failure(lambda: os.mkdir(_TRIAL))) != errno.EACCES:
                 return f"a directory made in / gives {answer}"

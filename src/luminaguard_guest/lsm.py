@@ -1,6 +1,6 @@
 """Mandatory access control: loading the policy that came with the guest, and entering it.
 
-Once loaded, neither policy nor mode can be changed, not even by the agent.
+Once loaded, the policy cannot be replaced, not even by root.
 """
 
 import os

@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +25,10 @@ UID = 100_000 + os.getpid() % 400_000
 """Nobody's, and another one in every test run."""
 PROJECT = Path(__file__).parents[2]
 LIMIT_S = 110.0
+NAME = "luminaguard-test"
+RANGE = (1_500_000_000, 65_536)
+"""Ids of the host that nobody else has, for that user's machines."""
+SEEN = ("passwd", "group", "subuid", "subgid")
 REFUSED = """
 import anyio, sys
 from pathlib import Path
@@ -60,10 +64,37 @@ def home(guest_image: GuestImage) -> Generator[Path]:
     shutil.rmtree(directory)
 
 
-def as_user(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a program as that user."""
+@pytest.fixture
+def range_of_uids(home: Path) -> list[str]:
+    """A command prefix under which that user has a name, and a range in /etc/subuid.
+
+    The files lie over the host's in a mount namespace of the test's: /etc itself stays as it is.
+    """
+    if shutil.which("newuidmap") is None:
+        pytest.skip("newuidmap is not installed: apt-get install uidmap")
+    etc = home / "etc"
+    etc.mkdir()
+    own = {
+        "passwd": f"{NAME}:x:{UID}:{UID}::{home}:/bin/sh",
+        "group": f"{NAME}:x:{UID}:",
+        "subuid": f"{NAME}:{RANGE[0]}:{RANGE[1]}",
+        "subgid": f"{NAME}:{RANGE[0]}:{RANGE[1]}",
+    }
+    for name in SEEN:
+        known = Path("/etc", name)
+        text = known.read_text() if known.exists() else ""
+        (etc / name).write_text(f"{text}{own[name]}\n")
+        known.touch()
+    cover = "; ".join(f"mount --bind '{etc}/{name}' /etc/{name}" for name in SEEN)
+    return ["unshare", "--mount", "sh", "-ec", f'{cover}; exec "$@"', "sh"]
+
+
+def as_user(
+    home: Path, *command: str, within: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as that user; `within`: what root does first."""
     # The shell in between: what setpriv starts itself may still be opened with root's rights.
-    become = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--"]
+    become = [*within, "setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--"]
     become += ["sh", "-c", 'exec "$@"', "sh"]
     environment = {
         "HOME": str(home),
@@ -94,24 +125,47 @@ def python(home: Path) -> str:
     pytest.skip(f"an ordinary user can run neither {sys.executable} nor a like Python here")
 
 
-@pytest.mark.parametrize(
-    ("suite", "chosen"),
-    [
-        ("conformance", "qemu and not damaged and not saved"),
-        ("integration/test_qemu_life.py", "end_with or no_moment or unseen or cancelling"),
-        ("security/test_escaped_qemu.py", "not same_user"),
-    ],
+ESCAPED = tuple(f"security/test_escaped_qemu{part}.py" for part in ("", "_calls", "_floods"))
+LIFE = "integration/test_qemu_life.py"
+ENDS = (
+    f"{LIFE}::test_machines_end_with_the_process_that_made_them",
+    f"{LIFE}::test_cancelling_a_restore_leaves_no_machine",
 )
-def test_an_ordinary_user_gets_the_same_machines(
-    home: Path, python: str, suite: str, chosen: str
+
+
+def run_as_user(
+    home: Path, python: str, suites: Sequence[str], chosen: str, within: Sequence[str] = ()
 ) -> None:
+    """Run tests as that user; all that are chosen must pass, and none of them be skipped."""
     options = ["-p", "no:cacheprovider", "-c", str(PROJECT / "pyproject.toml"), "-rs"]
-    tests = str(PROJECT / "tests" / suite)
-    ran = as_user(home, python, "-B", "-m", "pytest", tests, *options, "-k", chosen)
+    tests = [str(PROJECT / "tests" / suite) for suite in suites]
+    command = [python, "-B", "-m", "pytest", *tests, *options, "-k", chosen]
+    ran = as_user(home, *command, within=within)
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-1000:]
     assert " passed" in ran.stdout
     assert "skipped" not in ran.stdout
     wait_until_nobody_is_left()
+
+
+@pytest.mark.parametrize(
+    ("suites", "chosen"),
+    [
+        (["conformance"], "qemu and not damaged and not saved"),
+        ([LIFE], "end_with or no_moment or unseen or cancelling"),
+        (ESCAPED, "not same_user and not its_cgroup"),
+    ],
+)
+def test_an_ordinary_user_gets_the_same_machines(
+    home: Path, python: str, suites: Sequence[str], chosen: str
+) -> None:
+    run_as_user(home, python, suites, chosen)
+
+
+@pytest.mark.guarantee("G8")
+def test_a_range_of_uids_gives_each_machine_of_an_ordinary_user_one_of_its_own(
+    home: Path, python: str, range_of_uids: list[str]
+) -> None:
+    run_as_user(home, python, [*ESCAPED, *ENDS], "not its_cgroup", range_of_uids)
 
 
 def test_a_host_without_user_namespaces_is_refused_with_the_mend(
@@ -130,15 +184,17 @@ def test_a_host_without_user_namespaces_is_refused_with_the_mend(
 
 def wait_until_nobody_is_left() -> None:
     limit = time.monotonic() + 10
-    while left := processes_of(UID):
+    first, count = RANGE
+    while left := processes_of(range(UID, UID + 1), range(first, first + count)):
         assert time.monotonic() < limit, left
         time.sleep(0.05)
 
 
-def processes_of(uid: int) -> list[int]:
+def processes_of(*ranges: range) -> list[int]:
     found: list[int] = []
     for entry in os.listdir("/proc"):
         with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-            if entry.isdigit() and os.stat(f"/proc/{entry}").st_uid == uid:
+            uid = os.stat(f"/proc/{entry}").st_uid if entry.isdigit() else -1
+            if any(uid in one for one in ranges):
                 found.append(int(entry))
     return found

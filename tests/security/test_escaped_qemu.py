@@ -1,30 +1,28 @@
 """What a guest that took over its QEMU would find: attacks tried from where it would stand."""
 
+import errno
 import os
-import secrets
+import re
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import anyio
 import pytest
 
+from jailed import LIMITS, inside, perl
 from luminaguard.errors import GuestLost, HypervisorUnavailable, VmError
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
-from luminaguard.vm.backends.qemu.confinement.berth import Berths
-from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
-from luminaguard.vm.backends.qemu.confinement.jail import Confinement, Limits, tool
-from luminaguard.vm.backends.qemu.confinement.jailroot import prepare_root
-from luminaguard.vm.backends.qemu.confinement.process import VmmProcess
-from luminaguard.vm.backends.qemu.confinement.uids import can_switch_users
 from luminaguard.vm.backends.qemu.machine import QemuMachine
 from luminaguard.vm.hypervisor import Template
 from luminaguard.vm.lifecycle import VmState
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vm]
 
-LIMITS = Limits(address_space_bytes=1 << 30, file_bytes=1 << 20)
-TAKEN = CgroupLimits(memory_bytes=64 << 20, processes=32, cpus=1.0, weight=50)
+UID_LOCK = re.compile(r"/luminaguard/uids/\d+$|/luminaguard-uids-\d+/\d+$")
+"""What keeps the machine's uid its own; open read-only."""
 INSIDE = {"dev", "firmware", "lib", "lib64", "proc", "usr"}
 
 
@@ -32,42 +30,6 @@ INSIDE = {"dev", "firmware", "lib", "lib64", "proc", "usr"}
 async def machine(qemu: QemuHypervisor, qemu_template: Template) -> AsyncGenerator[QemuMachine]:
     async with await qemu.restore(qemu_template) as clone:
         yield clone
-
-
-SHELL = os.path.realpath("/bin/sh")
-
-
-async def inside(script: str, cache: Path, *, inherit: tuple[int, ...] = ()) -> str:
-    """Run a shell script exactly where QEMU would run; return what it says on stderr."""
-    programs = (SHELL, tool("setpriv"), "/usr/bin/cat", "/usr/bin/ls", "/usr/bin/id")
-    root = prepare_root(cache, programs)
-    berths = Berths(f"luminaguard-{secrets.token_hex(16)}")
-    berth = await berths.take(TAKEN)
-    confinement = Confinement(root=root, limits=LIMITS, lease=berth.lease, joins=berth.cgroup.joins)
-    # It waits to be told: a script that ended at once could not be taken hold of.
-    waits, go = os.pipe()
-    os.fchmod(waits, 0o444)
-    script = f"read -r go </proc/self/fd/{waits}; exec >&2; {script}"
-    try:
-        # QEMU's own option that the jail appends is the script's $0 and $1.
-        process = await VmmProcess.start(
-            [SHELL, "-c", script], confinement, (waits, *inherit, *berth.inherited)
-        )
-    except BaseException:
-        os.close(go)
-        raise
-    finally:
-        os.close(waits)
-    try:
-        os.write(go, b"go\n")
-        with anyio.fail_after(20):
-            return await process.last_words()
-    finally:
-        os.close(go)
-        await process.end()
-        berth.disembark()
-        await berth.cgroup.remove()
-        berths.close()
 
 
 @pytest.mark.guarantee("G8")
@@ -142,21 +104,53 @@ async def test_it_cannot_write_more_than_its_largest_file(tmp_path: Path) -> Non
     os.close(file)
 
 
+def look_into(machine: QemuMachine, script: str) -> dict[str, str]:
+    """Run Python with every right over this QEMU, as `fds`: its descriptors; return what it says.
+
+    Another user's process is out of reach even for the user who made its user namespace, unless
+    it is entered.
+    """
+    command = [sys.executable, "-c", f"{LOOK}{script}", str(machine.pid)]
+    if os.stat(f"/proc/{machine.pid}").st_uid != os.geteuid() != 0:
+        space = f"--user=/proc/{machine.pid}/ns/user"
+        command = ["nsenter", "--preserve-credentials", space, "--", *command]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
+    return dict(line.split("\t", 1) for line in ran.stdout.splitlines())
+
+
+LOOK = """
+import os, sys
+place = f"/proc/{sys.argv[1]}/fd"
+fds = {f"{place}/{fd}": os.readlink(f"{place}/{fd}") for fd in os.listdir(place)}
+"""
+NAMES = "for name in fds.values(): print(name, name, sep='\\t')"
+FLAGS = """
+for path, name in fds.items():
+    with open(path.replace("/fd/", "/fdinfo/")) as facts:
+        flags = next(line for line in facts if line.startswith("flags:")).split()[1]
+    print(os.path.basename(name), int(flags, 8) & os.O_ACCMODE, sep="\\t")
+"""
+WRITE = """
+def attempt(what, act):
+    try:
+        act()
+    except OSError as refused:
+        print(what, refused.errno, sep="\\t")
+    else:
+        print(what, 0, sep="\\t")
+for path, name in fds.items():
+    if "memfd:luminaguard-template" in name:
+        memory = os.open(path, os.O_RDWR)
+        attempt(f"write {path}", lambda: os.pwrite(memory, b"evil", 0))
+        attempt(f"cut {path}", lambda: os.ftruncate(memory, 0))
+"""
+
+
 @pytest.mark.guarantee("G6")
 async def test_no_clone_can_change_what_later_clones_start_from(machine: QemuMachine) -> None:
-    held = [
-        f"/proc/{machine.pid}/fd/{fd}"
-        for fd in os.listdir(f"/proc/{machine.pid}/fd")
-        if "memfd:luminaguard-template" in os.readlink(f"/proc/{machine.pid}/fd/{fd}")
-    ]
-    assert held
-    for path in held:
-        memory = os.open(path, os.O_RDWR)
-        with pytest.raises(PermissionError):
-            os.pwrite(memory, b"evil", 0)
-        with pytest.raises(PermissionError):
-            os.ftruncate(memory, 0)
-        os.close(memory)
+    met = look_into(machine, WRITE)
+    assert met
+    assert set(met.values()) == {str(errno.EPERM)}
 
 
 @pytest.mark.guarantee("G8")
@@ -188,15 +182,8 @@ async def test_the_root_disk_and_the_workspace_image_are_open_read_only(
     await machine.attach(workspace_fd=writable, scratch_fd=scratch)
     os.close(writable)
     os.close(scratch)
-    seen: set[str] = set()
-    for fd in os.listdir(f"/proc/{machine.pid}/fd"):
-        target = os.readlink(f"/proc/{machine.pid}/fd/{fd}")
-        if target.endswith(("/rootfs", "/image")):
-            facts = await anyio.Path(f"/proc/{machine.pid}/fdinfo/{fd}").read_text()
-            flags = next(line for line in facts.splitlines() if line.startswith("flags:"))
-            assert int(flags.split()[1], 8) & os.O_ACCMODE == os.O_RDONLY
-            seen.add(target.rpartition("/")[2])
-    assert seen == {"rootfs", "image"}
+    flags = look_into(machine, FLAGS)
+    assert {flags["rootfs"], flags["image"]} == {str(os.O_RDONLY)}
 
 
 async def test_qemu_inherits_nothing_that_it_was_not_given(
@@ -206,24 +193,69 @@ async def test_qemu_inherits_nothing_that_it_was_not_given(
     secret = os.open(tmp_path / "secret", os.O_RDONLY)
     os.set_inheritable(secret, True)
     async with await qemu.restore(qemu_template) as clone:
-        held = {
-            os.readlink(f"/proc/{clone.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{clone.pid}/fd")
-        }
+        held = look_into(clone, NAMES)
         names = {name for name in held if name.startswith("/") and "memfd:" not in name}
         allowed = {"/dev/null", str(qemu_template.spec.image.rootfs)}
-        assert {n for n in names - allowed if not n.startswith("/run/luminaguard/uids/")} == set()
+        assert {name for name in names - allowed if not UID_LOCK.search(name)} == set()
     os.close(secret)
 
 
-@pytest.mark.root
-@pytest.mark.skipif(not can_switch_users(), reason="uids of their own need root")
+NEIGHBOR = r"""
+sub met { print "$_[0]\t", ($_[1] ? 0 : $! + 0), "\n" }
+my ($pid, $own) = @ARGV;
+met("open memory", open(my $m, "+<", "/proc/$pid/mem"));
+met("open template", opendir(my $d, "/proc/$pid/fd") && open(my $t, "<", "/proc/$pid/fd/3"));
+met("trace", syscall(101, 16, $pid + 0, 0, 0) == 0);
+my $here = "x" x 8;
+my $ours = pack("QQ", unpack("Q", pack("P", $here)), 8);
+my $theirs = pack("QQ", 4096, 8);
+met("read memory", syscall(310, $pid + 0, $ours, 1, $theirs, 1, 0) >= 0);
+met("see maps", open(my $s, "<", "/proc/$pid/maps") && defined(readline($s)));
+met("signal", kill(0, $pid)) if $own;
+"""
+
+
+def beside(machine: QemuMachine) -> list[str]:
+    """Return the prefix of a command that runs as a machine next to this one does.
+
+    It has another machine's user, where that is one of its own, and no capability. What it has not
+    are the other namespaces: they would hide this machine, so nothing else could be seen to hold.
+    """
+    drop = ["setpriv", "--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"]
+    uid = os.stat(f"/proc/{machine.pid}").st_uid
+    if uid == os.geteuid():
+        return ["unshare", "--user", "--map-current-user", "--", *drop, "--"]
+    drop += ["--bounding-set=-all", "--clear-groups"]
+    if os.geteuid() == 0:
+        return [*drop, "--reuid", str(uid + 1), "--regid", str(uid + 1), "--"]
+    enter = ["nsenter", "--preserve-credentials", f"--user=/proc/{machine.pid}/ns/user", "--"]
+    return [*enter, *drop, "--reuid", "4000", "--regid", "4000", "--"]
+
+
+@pytest.mark.guarantee("G8")
+async def test_no_machine_can_touch_another_even_if_it_saw_it(machine: QemuMachine) -> None:
+    own = "distinct-uid" in machine.isolation.jail.layers
+    command = [*beside(machine), perl(), "-e", NEIGHBOR, str(machine.pid), "own" if own else ""]
+    with anyio.fail_after(20):
+        ran = await anyio.run_process(command, cwd="/")
+    met = dict(line.split("\t") for line in ran.stdout.decode().splitlines())
+    assert {"open memory", "trace", "read memory"} <= met.keys()
+    assert set(met.values()) <= {str(errno.EPERM), str(errno.EACCES)}, met
+    # Without a user of its own, only the pid namespace keeps another machine's signals away.
+    assert ("signal" in met) == own
+
+
 async def test_two_machines_never_run_as_the_same_user(
     qemu: QemuHypervisor, qemu_template: Template
 ) -> None:
     async with await qemu.restore(qemu_template) as one, await qemu.restore(qemu_template) as two:
+        lacking = one.isolation.jail.missing.get("distinct-uid")
+        if lacking is not None:
+            assert os.geteuid() != 0
+            pytest.skip(lacking)
         uids = {os.stat(f"/proc/{pid}").st_uid for pid in (one.pid, two.pid)}
         assert len(uids) == 2
-        assert 0 not in uids
+        assert not uids & {0, os.geteuid()}
         assert all("distinct-uid" in machine.isolation.jail.layers for machine in (one, two))
 
 

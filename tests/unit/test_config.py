@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from luminaguard.config import load
+from luminaguard.config import VmSettings, load
+from luminaguard.domain.isolation import GuestHardening
 from luminaguard.errors import ConfigError
+from luminaguard.vm.hardening import profile_named
 
 
 def environment(tmp_path: Path, text: str = "", **more: str) -> dict[str, str]:
@@ -41,6 +43,13 @@ def test_values_of_the_file_win_over_defaults_and_say_where_they_are_from(tmp_pa
     assert settings.approval.timeout_s == 5.0
     assert settings.workspace.include == ("*.env",)
     assert settings.origins["approval.timeout_s"] == str(tmp_path / "config.toml")
+
+
+def test_how_guests_are_hardened_is_chosen_by_name(tmp_path: Path) -> None:
+    assert (load({"HOME": str(tmp_path)}).vm.profile, VmSettings().lsm) == ("strict", "apparmor")
+    vm = load(environment(tmp_path, '[vm]\nprofile = "relaxed"\nlsm = "selinux"\n')).vm
+    chosen = profile_named(vm.profile, lsm=vm.lsm)
+    assert chosen.stamp == GuestHardening(profile="relaxed", lsm="selinux")
 
 
 def test_the_nearest_directory_above_a_project_names_its_image(tmp_path: Path) -> None:
@@ -94,6 +103,7 @@ def test_a_project_is_found_by_its_real_path(tmp_path: Path) -> None:
             "without it, timeout_s is 300.0",
         ),
         ("[vm]\nimage = 3\n", "must be a string", None),
+        ("[vm]\nprofile = 3\n", "must be a string", None),
         ("[policy]\nno_effect = 1\n", "true or false", None),
         ("[workspace]\ninclude = [1]\n", "list of strings", None),
         ("vm = 3\n", "must be a table", "write [vm]"),

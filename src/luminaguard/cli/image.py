@@ -1,4 +1,4 @@
-"""`luminaguard image`: build, list and verify guest images."""
+"""`luminaguard image`: build, list, verify and remove guest images."""
 
 import json
 import time
@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
+from luminaguard.cli.imagedoctor import doctor_command
 from luminaguard.cli.stages import Stages
 from luminaguard.config import Settings
+from luminaguard.errors import ImageError
 from luminaguard.image.additions.gather import Wanted, left_out
 from luminaguard.image.additions.npmlock import read_lock
 from luminaguard.image.additions.requirements import read_requirements
@@ -33,7 +35,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON 
 
 @click.group()
 def image() -> None:
-    """Build, list and verify the images that micro-VMs boot from."""
+    """Build, list, verify and remove the images that micro-VMs boot from."""
 
 
 @image.command("build")
@@ -90,16 +92,15 @@ def build_command(
         click.echo(f"  note: {note}")
 
 
+image.add_command(doctor_command)
+
+
 @image.command("list")
 @_as_json
 def list_command(as_json: bool) -> None:
     """Show the images that are here; * marks the one that new machines use."""
     store = _store()
-    images = [(each, store.manifest(each)) for each in store.list()]
-    rows = [
-        {**_facts(each, manifest), "current": _is_current(store, each, manifest)}
-        for each, manifest in images
-    ]
+    rows = [_row(store, each) for each in store.list()]
     if as_json:
         click.echo(json.dumps({"images": rows}))
         return
@@ -107,27 +108,47 @@ def list_command(as_json: bool) -> None:
         click.echo("no images; make one with: luminaguard image build")
         return
     click.echo(f"  {'NAME':<16} {'DIGEST':<12} {'KERNEL':<26} {'PACKAGES':>8} {'MB':>5}")
-    for each, manifest in images:
-        mark = "*" if _is_current(store, each, manifest) else " "
-        click.echo(
-            f"{mark} {manifest.name:<16} {each.digest[:12]:<12} "
-            f"{manifest.kernel.version:<26} {len(manifest.packages):>8} {_mb(manifest):>5}"
-        )
+    for row in rows:
+        start = f"{'*' if row['current'] else ' '} {row['name']:<16} {row['digest'][:12]:<12}"
+        if row["damage"]:
+            click.echo(f"{start} {row['damage']}")
+        else:
+            size = round(row["size_bytes"] / 1_000_000)
+            click.echo(f"{start} {row['kernel']:<26} {row['packages']:>8} {size:>5}")
 
 
 @image.command("verify")
-@click.argument("name", default="default")
+@click.argument("name", required=False)
 @_as_json
-def verify_command(name: str, as_json: bool) -> None:
-    """Read all files of the current image NAME and compare them with its manifest."""
+def verify_command(name: str | None, as_json: bool) -> None:
+    """Read all files of the current image NAME, or of all, and compare them with its manifest."""
     store = _store()
+    rows = [_verified(store, each) for each in ([name] if name else store.names() or ["default"])]
+    if as_json:
+        click.echo(json.dumps(rows[0] if name else {"images": rows}))
+        return
+    for row in rows:
+        click.echo(f"image {row['name']} {row['digest'][:12]}: {row['files']} files are intact")
+
+
+def _verified(store: ImageStore, name: str) -> dict[str, Any]:
     current = store.current(name)
     store.verify(current)
     manifest = store.manifest(current)
-    if as_json:
-        click.echo(json.dumps({**_facts(current, manifest), "current": True, "intact": True}))
-        return
-    click.echo(f"image {name} {current.digest[:12]}: {len(manifest.artifacts)} files are intact")
+    files = len(manifest.artifacts)
+    return {**_facts(current, manifest), "current": True, "intact": True, "files": files}
+
+
+def _row(store: ImageStore, each: GuestImage) -> dict[str, Any]:
+    """Return what is known of an image; a damaged one must not hide the others."""
+    name = each.directory.parent.name
+    try:
+        manifest = store.manifest(each)
+        current = _is_current(store, each, name)
+    except ImageError as error:
+        damage = f"{error} ({error.hint})" if error.hint else str(error)
+        return {"name": name, "digest": each.digest, "current": False, "damage": damage}
+    return {**_facts(each, manifest), "current": current, "damage": None}
 
 
 @image.command("remove")
@@ -181,8 +202,8 @@ def _counted(manifest: Manifest) -> str:
     return ", ".join(parts)
 
 
-def _is_current(store: ImageStore, built: GuestImage, manifest: Manifest) -> bool:
-    return store.current(manifest.name).digest == built.digest
+def _is_current(store: ImageStore, built: GuestImage, name: str) -> bool:
+    return store.current(name).digest == built.digest
 
 
 def _facts(built: GuestImage, manifest: Manifest) -> dict[str, Any]:

@@ -17,6 +17,7 @@ COMMANDS = {
     "doctor": "luminaguard.cli.doctor:doctor",
     "exec": "luminaguard.cli.exec:exec_",
     "image": "luminaguard.cli.image:image",
+    "pool": "luminaguard.cli.pool:pool",
     "recover": "luminaguard.cli.recover:recover",
     "run": "luminaguard.cli.run:run",
 }

@@ -15,6 +15,7 @@ _DISTRIBUTION = re.compile(
     r"usr/(?:local/)?lib/python3[^/]*/(?:dist|site)-packages/([^/]+?)-([^/-]+)(?:-py3[^/]*)?"
     r"\.(?:dist|egg)-info(?:/METADATA|/PKG-INFO)?"
 )
+_NODE_COMMAND = re.compile(rf"{MODULES_HOME}/node_modules/\.bin/([^/]+)")
 _MODULE = re.compile(rf"{MODULES_HOME}/node_modules/((?:@[^/]+/)?[^/@.][^/]*)")
 
 
@@ -30,6 +31,8 @@ class Contents:
     """Normalized name of a Python distribution → version."""
     node_modules: tuple[str, ...] = ()
     """npm packages that a project can import."""
+    node_commands: tuple[str, ...] = ()
+    """Commands that npm's scripts find among them."""
 
 
 def contents_of(tree: Tree) -> Contents:
@@ -37,9 +40,12 @@ def contents_of(tree: Tree) -> Contents:
     programs: set[str] = set()
     distributions: dict[str, str] = {}
     modules: set[str] = set()
+    commands: set[str] = set()
     for path, node in tree:
         if not stat.S_ISDIR(node.mode) and (found := _PROGRAMS.fullmatch(path)):
             programs.add(found[1])
+        elif found := _NODE_COMMAND.fullmatch(path):
+            commands.add(found[1])
         elif found := _DISTRIBUTION.fullmatch(path):
             distributions[canonical_name(found[1])] = found[2]
         elif stat.S_ISDIR(node.mode) and (found := _MODULE.fullmatch(path)):
@@ -49,4 +55,5 @@ def contents_of(tree: Tree) -> Contents:
         programs=tuple(sorted(programs)),
         distributions=dict(sorted(distributions.items())),
         node_modules=tuple(sorted(modules)),
+        node_commands=tuple(sorted(commands)),
     )

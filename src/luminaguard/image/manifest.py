@@ -129,4 +129,5 @@ def _contents(table: dict[str, Any]) -> Contents:
         programs=tuple(table.get("programs", ())),
         distributions=dict(table.get("distributions", {})),
         node_modules=tuple(table.get("node_modules", ())),
+        node_commands=tuple(table.get("node_commands", ())),
     )

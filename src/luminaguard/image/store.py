@@ -4,6 +4,7 @@ An image appears by a rename, complete and on disk, or not at all.
 """
 
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -19,6 +20,8 @@ from luminaguard.image.manifest import Manifest
 _BUILD = "luminaguard image build"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "ARM64": "arm64"}
+"""What processors are called by systems → by distributions."""
 _CURRENT = "current"
 _UNFINISHED = ".building-"
 _REMOVED = ".removed-"
@@ -37,18 +40,31 @@ class ImageStore:
         """Return the image that new machines use. Its manifest is checked, its files are not.
 
         Raises:
-            ImageError: there is none, or its manifest is damaged.
+            ImageError: there is none, its manifest is damaged, or it is for other processors.
         """
         pointer = self._of(name) / _CURRENT
         try:
             digest = pointer.read_text(encoding="ascii").strip()
         except FileNotFoundError:
-            raise ImageError(f"there is no guest image {name!r} yet", hint=_BUILD) from None
+            raise ImageError(f"there is no guest image {name!r} yet", hint=_mend(name)) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ImageError(f"{pointer} cannot be read: {error}", hint=_mend(name)) from error
         if not _DIGEST.fullmatch(digest):
-            raise ImageError(f"{pointer} is damaged", hint=_BUILD)
+            raise ImageError(f"{pointer} is damaged", hint=_mend(name))
         image = GuestImage(directory=self._of(name) / digest, digest=digest)
-        self.manifest(image)
+        made_for = self.manifest(image).architecture
+        here = _ARCHITECTURES.get(platform.machine(), platform.machine())
+        if made_for != here:
+            raise ImageError(
+                f"image {name!r} is for {made_for} processors, and this host has {here}",
+                hint=_mend(name),
+            )
         return image
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names under which there are images, sorted, damaged ones included."""
+        found = [path.parent.name for path in self._images.glob(f"*/{_CURRENT}")]
+        return tuple(sorted(name for name in found if _NAME.fullmatch(name)))
 
     def list(self) -> tuple[GuestImage, ...]:
         """Return all images, by name and digest."""
@@ -177,8 +193,13 @@ class ImageStore:
         _sync(home)
 
 
+def _mend(name: str) -> str:
+    return _BUILD if name == "default" else f"{_BUILD} {name}"
+
+
 def _bad(image: GuestImage, name: str, reason: str) -> ImageError:
-    return ImageError(f"{name} of image {image.digest[:12]} is damaged: {reason}", hint=_BUILD)
+    hint = _mend(image.directory.parent.name)
+    return ImageError(f"{name} of image {image.digest[:12]} is damaged: {reason}", hint=hint)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -63,7 +63,11 @@ call("perf_event_open", wanted, 0, -1, -1, 0)
         "enter-other-namespaces",
         """
 for kind in ("mnt", "pid", "net", "user", "ipc", "uts"):
-    call("setns", os.open(f"/proc/self/ns/{kind}", os.O_RDONLY), 0)
+    try:
+        place = os.open(f"/proc/self/ns/{kind}", os.O_RDONLY)
+    except OSError:
+        place = 0
+    call("setns", place, 0)
 """,
         at_least=6,
     ),
@@ -172,6 +176,17 @@ for path in ("/proc/self/attr/apparmor/current", "/proc/self/attr/current",
     attempt(f"change {path[16:]}", change)
 """,
         Shows({"confined": True}, errors=frozenset({"EACCES", "EPERM", "ENOENT"})),
+    ),
+    # Files of its own that the kernel would let it write: only access control says no.
+    _attack(
+        "change-itself-through-proc",
+        "lsm",
+        "AppArmor or SELinux, enforcing",
+        """
+for name in ("mem", "oom_score_adj", "coredump_filter", "clear_refs", "timerslack_ns"):
+    attempt(f"write {name}", open_for(os.O_WRONLY), f"/proc/self/{name}")
+""",
+        refused("EACCES", "EPERM", at_least=5),
     ),
     _file(
         "write-kernel-settings", "/proc/sys/kernel/hostname /proc/sys/vm/drop_caches", "O_WRONLY"

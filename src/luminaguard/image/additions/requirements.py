@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luminaguard.errors import ImageError
+from luminaguard.image.additions.pyproject import declared
 
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 16
@@ -64,6 +65,8 @@ class _Gathered:
 def read_requirements(files: tuple[Path, ...]) -> Requirements:
     """Read requirement files with all that they include.
 
+    Of a `pyproject.toml`, the project's dependencies are taken, with all extras and groups.
+
     Raises:
         ImageError: a file cannot be read, or a line cannot be taken; the message names both.
     """
@@ -99,6 +102,10 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
 def _read(file: Path, gathered: _Gathered, above: tuple[Path, ...], *, constraint: bool) -> None:
     file = file.resolve()
     if file in above:
+        return
+    if file.name == "pyproject.toml":
+        for line in declared(_text(file), str(file)):
+            gathered.lines.append(_line(line, str(file)))
         return
     if len(above) >= _MAX_DEPTH:
         raise ImageError(f"{file}: requirement files include each other {_MAX_DEPTH} levels deep")

@@ -22,6 +22,7 @@ from luminaguard.vm.pool.events import (
     TemplateFailed,
     Warmed,
 )
+from luminaguard.vm.pool.schedule import Facts
 from luminaguard.vm.pool.settings import PoolSettings
 from luminaguard.vm.pool.state import Phase, PoolState
 
@@ -170,16 +171,10 @@ class PoolMetrics:
         return cast("dict[str, JsonValue]", plain)
 
 
-def measure(
-    state: PoolState,
-    totals: Totals,
-    settings: PoolSettings,
-    *,
-    now_s: float,
-    free_bytes: int | None,
-) -> PoolMetrics:
+def measure(state: PoolState, totals: Totals, settings: PoolSettings, facts: Facts) -> PoolMetrics:
     """Return the metrics of a pool in this state."""
     serving, used_bytes = state.serving, state.used_bytes
+    now_s, free_bytes = facts.now_s, facts.free_bytes
     spawned = totals.spawn_ms
     limit_bytes = None
     if free_bytes is not None:

@@ -6,9 +6,10 @@ All state lives on one event loop. Each change goes through `_record`, so that d
 
 import itertools
 import secrets
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -69,7 +70,6 @@ class MachinePool:
         *,
         now: Callable[[], float] = time.monotonic,
         memory: MemoryView | None = None,
-        watchers: Sequence[Watcher] = (),
     ) -> None:
         """Choose what the pool is made of; nothing is made yet.
 
@@ -80,14 +80,12 @@ class MachinePool:
             settings: Default: `PoolSettings()`.
             now: The clock, in seconds; never goes back.
             memory: What tells of memory. Default: this host.
-            watchers: Told the metrics, in a thread, whenever they changed: at most five times a
-                second.
         """
         self.id = secrets.token_hex(8)
         self.settings = settings or PoolSettings()
         self._now = now
         self._memory = memory or HostMemory()
-        self._watchers = tuple(watchers)
+        self._watchers: list[Watcher] = []
         self._state = PoolState()
         self._totals = Totals()
         self._maker = Maker(hypervisor, (lambda: spec) if isinstance(spec, VmSpec) else spec)
@@ -96,6 +94,7 @@ class MachinePool:
         self._numbers = itertools.count(1)
         self._forgotten: deque[int] = deque()
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._thread = threading.get_ident()
         self._wake = anyio.Event()
         self._changed = anyio.Event()
 
@@ -105,14 +104,14 @@ class MachinePool:
         Raises:
             ConfigError: this host has less memory than the settings need.
         """
+        self._thread = threading.get_ident()
         clone_bytes = await self._maker.first_guess_bytes()
         self.settings.check_memory(self._memory.total_bytes(), clone_bytes)
         leased_bytes = max(clone_bytes, self._state.leased_bytes)
         self._state = replace(self._state, warm_bytes=clone_bytes, leased_bytes=leased_bytes)
         self._tasks = await anyio.create_task_group().__aenter__()
         self._tasks.start_soon(self._keep_watch)
-        if self._watchers:
-            self._tasks.start_soon(keep_telling, self, self._watchers, self._note_untold)
+        self._tasks.start_soon(keep_telling, self, self._watchers, self._note_untold)
         OPEN.append(self)
         self._step()
         return self
@@ -173,16 +172,16 @@ class MachinePool:
             tasks.start_soon(self._watch_owner, number, process, held.owner_watch)
         return self._signed(ticket, number, held)
 
+    def watch(self, watcher: Watcher) -> None:
+        """Tell `watcher` the metrics, in a thread, when they change: at most five times a second.
+
+        An `OSError` of its own is only counted: figures are not worth the machines.
+        """
+        self._watchers.append(watcher)
+
     def metrics(self) -> PoolMetrics:
         """Return the figures of this moment."""
-        facts = self._facts()
-        return measure(
-            self._state,
-            self._totals,
-            self.settings,
-            now_s=facts.now_s,
-            free_bytes=facts.free_bytes,
-        )
+        return measure(self._state, self._totals, self.settings, self._facts())
 
     def next_change(self) -> anyio.Event:
         """Return what is set when anything changes from now on."""
@@ -204,6 +203,7 @@ class MachinePool:
         Raises:
             VmError: it did not come true within `limit_s`; the cause is the last failure, if any.
         """
+        self._opened()
         with anyio.move_on_after(limit_s):
             while not holds(metrics := self.metrics()):
                 await self._changed.wait()
@@ -274,9 +274,10 @@ class MachinePool:
             if ticket.error is not None or number is None or waiter is None:
                 raise ticket.error or _closed()
             held = self._leased(number)
-            if held is not None and await answers(held.vm) and self._leased(number) is held:
-                return number, held
+            alive = held is not None and await answers(held.vm)
             self._opened()
+            if held is not None and alive and self._leased(number) is held:
+                return number, held
             self._retire(number, Why.LOST, Step.HAND_OUT)
             ticket.wait_again()
             self._happened(Requeued(at_s=self._now(), waiter=waiter))
@@ -305,7 +306,8 @@ class MachinePool:
     def _forget(self, machine: int) -> None:
         """Note a lease that was lost; called by the garbage collector, at any point."""
         self._forgotten.append(machine)
-        self._wake.set()
+        if threading.get_ident() == self._thread:  # elsewhere the next tick finds it
+            self._wake.set()
 
     async def _watch_owner(
         self, number: int, process: OwnerProcess, scope: anyio.CancelScope

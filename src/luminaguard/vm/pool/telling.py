@@ -15,7 +15,7 @@ _TELL_AGAIN_S = 5.0
 """And at least this often, since ages change by themselves."""
 
 Watcher = Callable[[PoolMetrics], None]
-"""Told metrics, in a thread. May raise OSError: figures are not worth the machines."""
+"""Told metrics, in a thread; may raise OSError."""
 
 
 class Told(Protocol):

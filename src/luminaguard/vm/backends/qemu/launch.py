@@ -14,6 +14,7 @@ from anyio.to_thread import run_sync
 from luminaguard.domain.isolation import Isolation
 from luminaguard.errors import GuestLost, HypervisorUnavailable
 from luminaguard.vm.backends.qemu.command import Shape, Wiring
+from luminaguard.vm.backends.qemu.confinement.apparmor import PROFILE, AppArmor, find_profile
 from luminaguard.vm.backends.qemu.confinement.berth import Berth, Berths
 from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
 from luminaguard.vm.backends.qemu.confinement.cgroups.machine import MachineCgroup
@@ -21,7 +22,6 @@ from luminaguard.vm.backends.qemu.confinement.jail import (
     NAMESPACE_LAYERS,
     Confinement,
     Limits,
-    tool,
 )
 from luminaguard.vm.backends.qemu.confinement.jailroot import JailRoot, existing_root, prepare_root
 from luminaguard.vm.backends.qemu.confinement.process import VmmProcess
@@ -106,6 +106,7 @@ class Launcher:
         self._root: JailRoot | None = None
         self._undertaker = Undertaker()
         self._berths = Berths(self._undertaker.mark)
+        self._apparmor = find_profile()
 
     def close(self) -> None:
         """Let go of what watches over the machines; all of them have been ended."""
@@ -122,11 +123,18 @@ class Launcher:
         try:
             return await self._attempt(shape, files, build, namespaces=True)
         except (HypervisorUnavailable, GuestLost) as problem:
-            if self._berths.give_up_uids(f"the subordinate uids cannot be used here: {problem}"):
+            if self._goes_without(str(problem)):
                 return await self.launch(shape, files, build)
             if isinstance(problem, GuestLost) or not self._allow_missing >= NAMESPACE_LAYERS:
                 raise
         return await self._attempt(shape, files, build, namespaces=False)
+
+    def _goes_without(self, problem: str) -> bool:
+        """Give up a layer beyond the minimum that may be why a start failed; False if none is."""
+        if self._apparmor.profile is not None and PROFILE in problem:
+            self._apparmor = AppArmor(lacking=f"the profile cannot be taken on: {problem}")
+            return True
+        return self._berths.give_up_uids(f"the subordinate uids cannot be used here: {problem}")
 
     async def _attempt(
         self, shape: Shape, files: Files, build: CommandBuilder, *, namespaces: bool
@@ -160,6 +168,7 @@ class Launcher:
             limits=_limits(shape),
             lease=berth.lease,
             joins=berth.cgroup.joins,
+            apparmor=self._apparmor.profile,
             device=shape.accelerator.device,
             mark=self._undertaker.mark,
             namespaces=namespaces,
@@ -205,6 +214,7 @@ class Launcher:
                 sealed_memory=None if files.state is None else files.memory,
                 runtime_private=make_private(self._runtime_dir),
                 berth=berth,
+                apparmor=self._apparmor,
             )
             require_minimum(jail, allow_missing=self._allow_missing, clone=files.state is not None)
         except BaseException as problem:
@@ -228,12 +238,12 @@ class Launcher:
         )
 
     async def _jail_root(self, binary: str) -> JailRoot:
+        programs = (binary,)
         if self._root is None:
-            self._root = existing_root(self._cache_dir)
+            self._root = existing_root(self._cache_dir, programs)
         if self._root is None:
-            programs = (binary, tool("setpriv"))
             async with cache_lock(self._cache_dir / "jail.d", limit_s=_COPY_LIMIT_S):
-                self._root = existing_root(self._cache_dir) or await run_sync(
+                self._root = existing_root(self._cache_dir, programs) or await run_sync(
                     prepare_root, self._cache_dir, programs
                 )
         return self._root
@@ -260,6 +270,7 @@ def _limits(shape: Shape) -> Limits:
     return Limits(
         address_space_bytes=shape.memory_bytes + _BEYOND_GUEST_BYTES,
         file_bytes=max(shape.disk_limit_bytes, shape.memory_bytes),
+        processes=shape.vcpus + _BESIDE_GUEST_THREADS,
     )
 
 

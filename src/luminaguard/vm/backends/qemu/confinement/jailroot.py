@@ -17,6 +17,7 @@ from typing import cast
 
 from luminaguard.domain.calls import canonical_json
 from luminaguard.errors import HypervisorUnavailable
+from luminaguard.vm.backends.qemu.confinement.hosttools import tool
 
 FIRMWARE = "/firmware"
 """Where QEMU finds its firmware inside."""
@@ -40,27 +41,30 @@ class JailRoot:
     """Directories inside it that hold shared libraries, as LD_LIBRARY_PATH wants them."""
 
 
-def existing_root(cache_dir: Path) -> JailRoot | None:
-    """Return the prepared tree if every file in it is still like its original, else None."""
+def existing_root(cache_dir: Path, programs: tuple[str, ...]) -> JailRoot | None:
+    """Return the prepared tree if it holds these programs, all files like their originals."""
     try:
         kept = cast("dict[str, object]", json.loads((cache_dir / "jail" / _LISTING).read_bytes()))
         files = cast("dict[str, list[object]]", kept["files"])
         root = cache_dir / "jail" / str(kept["root"])
         same = all(_version(str(entry[0])) == entry[1:] for entry in files.values())
+        same = same and files.keys() >= {*programs, *_confining()}
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return _described(root, files) if same and (root / _TREE).is_dir() else None
 
 
 def prepare_root(cache_dir: Path, programs: tuple[str, ...]) -> JailRoot:
-    """Return the tree holding these programs, copied anew. Blocking; about 0.1 s.
+    """Return the tree holding these programs and what confines them, copied anew.
+
+    Blocking; about 0.1 s.
 
     The caller holds the cache's lock. Earlier trees are removed.
 
     Raises:
         HypervisorUnavailable: a part of QEMU is missing, or the disk is full.
     """
-    files = _contents(programs)
+    files = _contents((*programs, *_confining()))
     jail = cache_dir / "jail"
     shutil.rmtree(jail, ignore_errors=True)
     root = jail / uuid.uuid4().hex
@@ -81,6 +85,11 @@ def prepare_root(cache_dir: Path, programs: tuple[str, ...]) -> JailRoot:
             hint="free some space there, or set LUMINAGUARD_CACHE_DIR to another place",
         ) from problem
     return _described(root, files)
+
+
+def _confining() -> tuple[str, ...]:
+    """Return the programs that run inside before QEMU does."""
+    return tuple(tool(name) for name in ("prlimit", "setpriv"))
 
 
 def _described(root: Path, inside: Iterable[str]) -> JailRoot:

@@ -16,6 +16,7 @@ import anyio
 
 from luminaguard.errors import GuestLost, VmError
 from luminaguard.vm.backends.qemu.confinement.jail import Confinement, confined
+from luminaguard.vm.backends.qemu.confinement.syscalls import filter_file
 from luminaguard.vm.linux import kill_process, process_handle, quiet_pipe
 
 _START_LIMIT_S = 20.0
@@ -82,8 +83,11 @@ class VmmProcess:
         inherited: Sequence[int],
         report_end: int,
     ) -> "VmmProcess":
-        arguments, environment = confined(command, confinement, report_fd=report_end)
         messages, messages_end = quiet_pipe()
+        calls = filter_file()
+        arguments, environment = confined(
+            command, confinement, report_fd=report_end, filter_fd=calls
+        )
         try:
             monitor = subprocess.Popen(
                 arguments,
@@ -93,13 +97,15 @@ class VmmProcess:
                 env=environment,
                 cwd="/",
                 start_new_session=True,  # a Ctrl-C on the terminal is for LuminaGuard to act on
-                pass_fds=(*inherited, report_end),
+                pass_fds=(*inherited, report_end, *(() if calls is None else (calls,))),
             )
         except OSError:
             os.close(messages)
             raise
         finally:
             os.close(messages_end)
+            if calls is not None:
+                os.close(calls)
         return cls(monitor, messages)
 
     async def identify(self, report: int, *, reported: bool) -> None:

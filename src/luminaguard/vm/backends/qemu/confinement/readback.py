@@ -8,7 +8,10 @@ from collections.abc import Mapping
 
 from luminaguard.domain.isolation import Jail
 from luminaguard.errors import HypervisorUnavailable
+from luminaguard.vm.backends.qemu.confinement.apparmor import LAYER as APPARMOR
+from luminaguard.vm.backends.qemu.confinement.apparmor import AppArmor
 from luminaguard.vm.backends.qemu.confinement.berth import Berth
+from luminaguard.vm.backends.qemu.confinement.syscalls import LAYER
 from luminaguard.vm.linux import is_sealed
 
 SEALED_TEMPLATE = "sealed-template"
@@ -47,15 +50,18 @@ def read_jail(
     sealed_memory: int | None,
     runtime_private: bool,
     berth: Berth | None,
+    apparmor: AppArmor | None = None,
 ) -> Jail:
     """Return the layers that hold for process `pid`, and why the others do not.
 
     `sealed_memory`: the template memory that the process maps; None for a machine that booted.
     `berth`: what was taken of the host for this process.
+    `apparmor`: the profile that it was started under.
     """
     found: dict[str, str | None] = {}
     status = _statuses(pid)
     found["seccomp"] = _all_are(status, ("Seccomp",), "2", "no system call filter is active")
+    found[LAYER] = _filter_problem(status)
     found["no-new-privileges"] = _all_are(status, ("NoNewPrivs",), "1", "not set")
     found["no-capabilities"] = _all_are(
         status, _CAPABILITY_SETS, "0" * 16, "the process holds capabilities"
@@ -67,9 +73,11 @@ def read_jail(
         del found["user-namespace"]  # nothing misses it: root gave the machine a uid of its own
     found["read-only-root"] = _root_problem(pid)
     found["distinct-uid"] = _uid_problem(status, berth)
-    found["no-core-dumps"] = _limit_problem(pid)
+    found["no-core-dumps"] = _core_problem(pid)
+    found["process-limit"] = _process_problem(pid)
     found[SEALED_TEMPLATE] = _memory_problem(sealed_memory)
     found[PRIVATE_RUNTIME] = None if runtime_private else "others may enter the runtime directory"
+    found[APPARMOR] = _NO_BERTH if apparmor is None else apparmor.problem(pid)
     found["cgroup-limits"] = _NO_BERTH if berth is None else berth.cgroup.problem(pid)
     return Jail(
         layers=tuple(layer for layer, problem in found.items() if problem is None),
@@ -117,6 +125,12 @@ def _all_are(
     return None if fine else otherwise
 
 
+def _filter_problem(statuses: list[Mapping[str, str]]) -> str | None:
+    """QEMU's own sandbox is one filter; the jail's comes on top. Source: proc_pid_status(5)."""
+    counts = [int(one.get("Seccomp_filters", "0")) for one in statuses]
+    return None if counts and min(counts) >= 2 else "only QEMU's own filter is active"
+
+
 def _namespace_problem(pid: int, kind: str) -> str | None:
     try:
         theirs = os.readlink(f"/proc/{pid}/ns/{kind}")
@@ -147,10 +161,24 @@ def _uid_problem(statuses: list[Mapping[str, str]], berth: Berth | None) -> str 
     return _all_are(statuses, ("Uid",), "\t".join([str(berth.lease.uid)] * 4), "not the leased uid")
 
 
-def _limit_problem(pid: int) -> str | None:
+def _core_problem(pid: int) -> str | None:
+    limits = _limit(pid, "Max core file size")
+    return None if limits == ["0", "0"] else "its memory could be written to a core file"
+
+
+def _process_problem(pid: int) -> str | None:
+    """A limit counts only below the one that every process of this user has anyway."""
+    theirs, ours = _limit(pid, "Max processes")[1:], _limit("self", "Max processes")[1:]
+    if not theirs or theirs == ["unlimited"]:
+        return "none is set: a kernel before 5.14 would count the user's other processes too"
+    return None if ours == ["unlimited"] or int(theirs[0]) < int(ours[0]) else "none of its own"
+
+
+def _limit(pid: int | str, name: str) -> list[str]:
+    """Return the soft and the hard limit. Source: proc_pid_limits(5)."""
     with open(f"/proc/{pid}/limits", encoding="ascii") as source:
-        core = next((line for line in source if line.startswith("Max core file size")), "").split()
-    return None if core[4:6] == ["0", "0"] else "its memory could be written to a core file"
+        line = next((line for line in source if line.startswith(name)), name)
+    return line.removeprefix(name).split()[:2]
 
 
 def _memory_problem(sealed_memory: int | None) -> str | None:
