@@ -21,12 +21,12 @@ from luminaguard.vm.backends.apple.host import (
     require_permission,
 )
 from luminaguard.vm.backends.apple.launch import ACCELERATOR, Launcher, Plan
-from luminaguard.vm.backends.apple.machine import AppleMachine
 from luminaguard.vm.backends.apple.record import Found, FoundRecord
 from luminaguard.vm.backends.apple.saved import SavedMachine, verified
 from luminaguard.vm.backends.apple.slots import PrivateDirectory, sweep
 from luminaguard.vm.backends.qemu.cold import agent_digest
 from luminaguard.vm.backends.qemu.template import TemplateStore
+from luminaguard.vm.engine import EngineMachine
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
 from luminaguard.vm.spec import VmSpec
 
@@ -113,7 +113,7 @@ class AppleHypervisor:
             tried=() if problem is None else ((_SAVING, problem),),
         )
 
-    async def boot(self, spec: VmSpec) -> AppleMachine:
+    async def boot(self, spec: VmSpec) -> EngineMachine:
         """Boot a machine from its image; returns once the guest answered."""
         return await self._boot(await self._ready(), self._plan(spec))
 
@@ -123,7 +123,7 @@ class AppleHypervisor:
         self._require_saving()
         return await self._template(launcher, spec)
 
-    async def restore(self, template: Template) -> AppleMachine:
+    async def restore(self, template: Template) -> EngineMachine:
         """Make a machine out of a template; returns once the guest answered.
 
         Raises:
@@ -164,9 +164,9 @@ class AppleHypervisor:
                 hint="boot machines instead, or run luminaguard doctor",
             )
 
-    async def _boot(self, launcher: Launcher, plan: Plan) -> AppleMachine:
+    async def _boot(self, launcher: Launcher, plan: Plan) -> EngineMachine:
         started_s = time.perf_counter()
-        machine = AppleMachine(await launcher.boot(plan))
+        machine = await launcher.boot(plan)
         machine.ready((time.perf_counter() - started_s) * 1000)
         return machine
 
@@ -191,7 +191,7 @@ class AppleHypervisor:
 
     async def _restore(
         self, launcher: Launcher, template: Template, *, entropy: bool | None = None
-    ) -> AppleMachine:
+    ) -> EngineMachine:
         started_s = time.perf_counter()
         plan = self._plan(template.spec, entropy=entropy)
         if plan.key != template.key:
@@ -201,7 +201,7 @@ class AppleHypervisor:
             )
         saved = await self._verified(template)
         try:
-            machine = AppleMachine(await launcher.wake(plan, saved))
+            machine = await launcher.wake(plan, saved)
         except HypervisorUnavailable:
             raise
         except VmError as problem:

@@ -22,12 +22,13 @@ from luminaguard.vm.backends.apple.configuration import (
 from luminaguard.vm.backends.apple.framework import Framework
 from luminaguard.vm.backends.apple.handle import MachineHandle
 from luminaguard.vm.backends.apple.jail import mac_jail
-from luminaguard.vm.backends.apple.machine import Made
+from luminaguard.vm.backends.apple.machine import AppleEngine
 from luminaguard.vm.backends.apple.saved import SavedMachine
 from luminaguard.vm.backends.apple.slots import CONSOLE, SCRATCH, WORKSPACE, PrivateDirectory
 from luminaguard.vm.backends.qemu.confinement.readback import require_minimum
 from luminaguard.vm.channel import Channel
 from luminaguard.vm.directories import make_private
+from luminaguard.vm.engine import EngineMachine
 from luminaguard.vm.guest import GuestClient
 from luminaguard.vm.hardening import HardeningProfile
 
@@ -69,7 +70,7 @@ class Launcher:
         self._arch = arch
         self._boot_limit_s = boot_limit_s
 
-    async def boot(self, plan: Plan) -> Made:
+    async def boot(self, plan: Plan) -> EngineMachine:
         """Boot a guest until its agent answers.
 
         Raises:
@@ -85,7 +86,7 @@ class Launcher:
                 hint="luminaguard doctor",
             ) from lost
 
-    async def wake(self, plan: Plan, saved: SavedMachine) -> Made:
+    async def wake(self, plan: Plan, saved: SavedMachine) -> EngineMachine:
         """Bring a saved guest back, until its agent answers.
 
         Raises:
@@ -101,7 +102,7 @@ class Launcher:
         files = await self._files(plan, directory, console=console)
         return describe(self._framework, plan.shape, files)
 
-    async def _make(self, plan: Plan, *, saved: SavedMachine | None) -> Made:
+    async def _make(self, plan: Plan, *, saved: SavedMachine | None) -> EngineMachine:
         isolation = self._isolation(plan.shape.profile, is_clone=saved is not None)
         async with AsyncExitStack() as undo:
             directory = await self._directory(plan)
@@ -126,15 +127,14 @@ class Launcher:
             client = await _greet(handle, limit_s)
             undo.callback(client.close)
             undo.pop_all()
-        return Made(
+        engine = AppleEngine(
             handle=handle,
-            client=client,
             directory=directory,
-            isolation=isolation,
             identifier=described.identifier,
             key=plan.key,
             slot_bytes=plan.shape.disk_limit_bytes,
         )
+        return EngineMachine(engine, client, isolation)
 
     def _isolation(self, profile: HardeningProfile, *, is_clone: bool) -> Isolation:
         jail = mac_jail(runtime_private=make_private(self._runtime_dir))

@@ -82,20 +82,6 @@ class PrivateDirectory:
             self._lock = None
 
 
-def check_size(fd: int, slot_bytes: int, name: str) -> None:
-    """Refuse a disk that does not fit.
-
-    Raises:
-        VmError: it is larger than the slot.
-    """
-    size = os.fstat(fd).st_size
-    if size > slot_bytes:
-        raise VmError(
-            f"the {name} has {size} bytes, the machine's disk slot {slot_bytes}",
-            hint="leave something out, or raise the disk limit",
-        )
-
-
 def fill(target: Path, source: int) -> None:
     """Write the content of an open file into a slot that is still empty. Blocking.
 
