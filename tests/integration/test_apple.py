@@ -21,10 +21,10 @@ from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.apple import pyobjc
 from luminaguard.vm.backends.apple.backend import AppleHypervisor
 from luminaguard.vm.backends.apple.host import Rosetta, mac_facts, require_permission, rosetta
-from luminaguard.vm.backends.apple.slots import CONSOLE
 from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import GuestMount, MicroVM
 from luminaguard.vm.lifecycle import VmState
+from luminaguard.vm.slots import CONSOLE
 from luminaguard.vm.spec import VmSpec
 from vm_fixtures import imaged
 

@@ -23,11 +23,11 @@ from luminaguard.vm.backends.apple.host import (
 from luminaguard.vm.backends.apple.launch import ACCELERATOR, Launcher, Plan
 from luminaguard.vm.backends.apple.record import Found, FoundRecord
 from luminaguard.vm.backends.apple.saved import SavedMachine, verified
-from luminaguard.vm.backends.apple.slots import PrivateDirectory, sweep
 from luminaguard.vm.backends.qemu.cold import agent_digest
 from luminaguard.vm.backends.qemu.template import TemplateStore
 from luminaguard.vm.engine import EngineMachine
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
+from luminaguard.vm.slots import PrivateDirectory, sweep
 from luminaguard.vm.spec import VmSpec
 
 _SAVING = "saved machines"
@@ -143,7 +143,7 @@ class AppleHypervisor:
             require_macos(self._facts)
             framework = self._framework or await run_sync(pyobjc.load)
             await run_sync(require_permission, framework)
-            await run_sync(sweep, self._runtime_dir)
+            await run_sync(sweep, self._runtime_dir / "apple")
             self._framework = framework
             self._launcher = Launcher(
                 framework,
@@ -247,7 +247,9 @@ class AppleHypervisor:
 
     async def _savable(self, launcher: Launcher, spec: VmSpec) -> Found:
         """Ask macOS which set of devices it says it can save, the fuller one first."""
-        directory = await run_sync(PrivateDirectory.make, self._runtime_dir, spec.disk_limit_bytes)
+        directory = await run_sync(
+            PrivateDirectory.make, self._runtime_dir / "apple", spec.disk_limit_bytes
+        )
         problem: str | None = None
         try:
             for entropy in (True, False):

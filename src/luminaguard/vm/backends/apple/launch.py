@@ -11,7 +11,6 @@ from anyio.to_thread import run_sync
 from luminaguard.domain.isolation import Isolation, Tier
 from luminaguard.errors import BootTimeout, GuestLost, TemplateError, VmError
 from luminaguard.image.image import GuestImage
-from luminaguard.vm.backends.apple.bootfiles import boot_files
 from luminaguard.vm.backends.apple.configuration import (
     AGENT_PORT,
     Described,
@@ -22,15 +21,18 @@ from luminaguard.vm.backends.apple.configuration import (
 from luminaguard.vm.backends.apple.framework import Framework
 from luminaguard.vm.backends.apple.handle import MachineHandle
 from luminaguard.vm.backends.apple.jail import mac_jail
+from luminaguard.vm.backends.apple.kernel import bootable_kernel
 from luminaguard.vm.backends.apple.machine import AppleEngine
 from luminaguard.vm.backends.apple.saved import SavedMachine
-from luminaguard.vm.backends.apple.slots import CONSOLE, SCRATCH, WORKSPACE, PrivateDirectory
+from luminaguard.vm.backends.qemu.cold import agent_archive
 from luminaguard.vm.backends.qemu.confinement.readback import require_minimum
+from luminaguard.vm.bootfiles import boot_files
 from luminaguard.vm.channel import Channel
 from luminaguard.vm.directories import make_private
 from luminaguard.vm.engine import EngineMachine
 from luminaguard.vm.guest import GuestClient
 from luminaguard.vm.hardening import HardeningProfile
+from luminaguard.vm.slots import CONSOLE, SCRATCH, WORKSPACE, PrivateDirectory
 
 ACCELERATOR = "virtualization"
 _BOOT_LIMIT_S = 20.0
@@ -148,11 +150,19 @@ class Launcher:
         )
 
     async def _directory(self, plan: Plan) -> PrivateDirectory:
-        return await run_sync(PrivateDirectory.make, self._runtime_dir, plan.shape.disk_limit_bytes)
+        return await run_sync(
+            PrivateDirectory.make, self._runtime_dir / "apple", plan.shape.disk_limit_bytes
+        )
 
     async def _files(self, plan: Plan, directory: Path, *, console: Path | None) -> Files:
         kernel, initrd = await run_sync(
-            boot_files, self._cache_dir, plan.image, plan.shape.profile, self._arch
+            lambda: boot_files(
+                self._cache_dir / "apple" / "boot",
+                plan.image,
+                plan.shape.profile,
+                agent_archive(),
+                unpack=lambda kernel: bootable_kernel(kernel, self._arch),
+            )
         )
         return Files(
             kernel=kernel,

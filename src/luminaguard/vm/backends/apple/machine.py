@@ -8,7 +8,7 @@ from anyio.to_thread import run_sync
 
 from luminaguard.vm.backends.apple import saved
 from luminaguard.vm.backends.apple.handle import MachineHandle
-from luminaguard.vm.backends.apple.slots import SCRATCH, WORKSPACE, PrivateDirectory, fill
+from luminaguard.vm.slots import SCRATCH, WORKSPACE, PrivateDirectory, fill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,19 +1,18 @@
-"""Kernel and initial RAM disk in the cache, where booted and restored machines both name them.
+"""Kernel and initial RAM disk in the cache, for backends that boot from paths.
 
-Saved machines are compared with the configuration they return into, so the paths stay the same.
+The same content keeps the same paths: a saved machine may be compared with what it returns into.
 """
 
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 from luminaguard.errors import ImageError, VmError
 from luminaguard.image.image import GuestImage
 from luminaguard.image.initrd import hardening_cpio
-from luminaguard.vm.backends.apple.kernel import bootable_kernel
-from luminaguard.vm.backends.qemu.cold import agent_archive
 from luminaguard.vm.hardening import HardeningProfile
 
 _KEPT = 4
@@ -21,32 +20,44 @@ _KEPT = 4
 
 
 def boot_files(
-    cache_dir: Path, image: GuestImage, profile: HardeningProfile, arch: str
+    boot_dir: Path,
+    image: GuestImage,
+    profile: HardeningProfile,
+    agent: bytes,
+    *,
+    unpack: Callable[[bytes], bytes] = bytes,
 ) -> tuple[Path, Path]:
     """Return the paths of kernel and initial RAM disk, written anew where they differ.
 
     Blocking.
+
+    Args:
+        boot_dir: Where they are kept.
+        image: What they come from.
+        profile: What the guest is told to hold its commands by.
+        agent: The archive that brings the guest agent.
+        unpack: Makes of the image's kernel what the machine can boot.
 
     Raises:
         ImageError: the image cannot be read, or its kernel cannot be booted.
         VmError: the cache cannot be written.
     """
     try:
-        kernel = bootable_kernel(image.kernel.read_bytes(), arch)
+        kernel = unpack(image.kernel.read_bytes())
         policy = image.policy(profile.lsm).read_bytes()
-        parts = (image.initrd.read_bytes(), agent_archive())
+        parts = (image.initrd.read_bytes(), agent)
     except OSError as problem:
         raise ImageError(
             f"the image cannot be read: {problem}", hint="luminaguard image build"
         ) from problem
     initrd = b"".join((*parts, hardening_cpio(profile.to_bytes(), policy)))
     content = sha256(sha256(kernel).digest() + sha256(initrd).digest()).hexdigest()
-    directory = cache_dir / "apple" / "boot" / content
+    directory = boot_dir / content
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         paths = _kept(directory / "kernel", kernel), _kept(directory / "initrd", initrd)
         os.utime(directory)
-        _prune(directory.parent)
+        _prune(boot_dir)
     except OSError as problem:
         raise VmError(f"{directory} cannot be written: {problem.strerror}") from problem
     return paths

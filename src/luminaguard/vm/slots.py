@@ -1,9 +1,8 @@
-"""A machine's private directory and the files behind its disks.
+"""A machine's private directory and the files behind its disks, for backends that need paths.
 
-Virtualization.framework cannot give a running machine another disk file. So every machine gets two
+Where a running machine cannot be given another disk file, or a descriptor to one, it gets two
 empty, sparse files of the slots' size, and `fill` writes a disk's content into them before the
-guest has read a byte of it. The framework is told to go through the host's cache, so both see the
-same bytes.
+guest has read a byte of it.
 """
 
 import os
@@ -18,7 +17,7 @@ from luminaguard.vm.directories import make_private
 from luminaguard.vm.linux import data_extents, read_at, try_lock, write_at
 
 WORKSPACE, SCRATCH = "workspace.img", "scratch.img"
-KERNEL, INITRD, CONSOLE = "kernel", "initrd", "console.log"
+CONSOLE = "console.log"
 _LOCK = "lock"
 _COPY_BYTES = 1024 * 1024
 
@@ -35,14 +34,13 @@ class PrivateDirectory:
         self._lock: int | None = lock
 
     @classmethod
-    def make(cls, runtime_dir: Path, slot_bytes: int) -> "PrivateDirectory":
-        """Make one, with empty disks. Blocking.
+    def make(cls, parent: Path, slot_bytes: int) -> "PrivateDirectory":
+        """Make one in `parent`, with empty disks. Blocking.
 
         Raises:
             VmError: the disk is full, or the place is not private.
         """
-        parent = runtime_dir / "apple"
-        if not (make_private(runtime_dir) and make_private(parent)):
+        if not (make_private(parent.parent) and make_private(parent)):
             raise VmError(f"others may enter {parent}", hint=f"chmod 700 {parent}")
         path = parent / secrets.token_hex(16)
         try:
@@ -104,9 +102,9 @@ def fill(target: Path, source: int) -> None:
         ) from problem
 
 
-def sweep(runtime_dir: Path) -> None:
+def sweep(parent: Path) -> None:
     """Remove the directories of machines whose owner was killed. Blocking; never fails."""
-    for lock in (runtime_dir / "apple").glob(f"*/{_LOCK}"):
+    for lock in parent.glob(f"*/{_LOCK}"):
         try:
             fd = os.open(lock, os.O_RDWR)
         except OSError:

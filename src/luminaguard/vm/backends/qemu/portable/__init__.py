@@ -1,0 +1,7 @@
+"""QEMU where Linux's means are missing: macOS and Windows.
+
+`backend.py` is the `Hypervisor`: machines are booted, never saved, and paused ahead of use. Below it,
+`engine.py` runs one, `command.py` writes the command line, `transport.py` and `peers.py` connect to
+it, `process.py` ends it whatever happens to its owner, `places.py` finds QEMU, and `jail.py` names
+what does not stand around it. It runs on Linux too, which is how it is tested.
+"""
