@@ -28,6 +28,7 @@ from luminaguard.vm.backends.qemu.cold import agent_archive
 from luminaguard.vm.backends.qemu.confinement.readback import require_minimum
 from luminaguard.vm.bootfiles import boot_files
 from luminaguard.vm.channel import Channel
+from luminaguard.vm.console import last_lines
 from luminaguard.vm.directories import make_private
 from luminaguard.vm.engine import EngineMachine
 from luminaguard.vm.guest import GuestClient
@@ -38,8 +39,6 @@ ACCELERATOR = "virtualization"
 _BOOT_LIMIT_S = 20.0
 _WAKE_LIMIT_S = 20.0
 _CONSOLE_LIMIT_S = 5.0
-_CONSOLE_LINES = 12
-_CONSOLE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +186,7 @@ class Launcher:
             finally:
                 with anyio.CancelScope(shield=True):
                     await handle.end()
-            return await run_sync(_last_lines, console)
+            return await run_sync(last_lines, console)
         except VmError as problem:
             return f"({problem})"
         finally:
@@ -209,13 +208,3 @@ async def _shielded(work: Callable[[], Awaitable[object]]) -> None:
     """Await what `work` returns, whatever cancels its user meanwhile."""
     with anyio.CancelScope(shield=True):
         await work()
-
-
-def _last_lines(console: Path) -> str:
-    """Return the end of a console's text, without what could steer a terminal."""
-    try:
-        text = console.read_bytes()[-_CONSOLE_BYTES:].decode(errors="replace")
-    except OSError:
-        return "(nothing)"
-    plain = "".join(char for char in text if char == "\n" or char.isprintable())
-    return "\n".join(plain.splitlines()[-_CONSOLE_LINES:]) or "(nothing)"

@@ -51,11 +51,11 @@ def windows_owner(local: tuple[str, int], remote: tuple[str, int]) -> int | None
     if sys.platform != "win32":
         raise VmError("only Windows tells the owners of connections this way")
     helper = ctypes.WinDLL("iphlpapi")
-    size = ctypes.c_ulong(0)
+    size, result = ctypes.c_ulong(0), _TOO_SMALL
     for _ in range(_ATTEMPTS):  # the table may grow between two calls
         buffer = ctypes.create_string_buffer(max(size.value, 4))
         result = helper.GetExtendedTcpTable(
-            buffer, ctypes.byref(size), False, socket.AF_INET, _OWNER_PID_CONNECTIONS, 0
+            buffer, ctypes.byref(size), 0, socket.AF_INET, _OWNER_PID_CONNECTIONS, 0
         )
         if result == 0:
             return owner_in_table(buffer.raw, local, remote)

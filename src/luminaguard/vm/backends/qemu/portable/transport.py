@@ -5,8 +5,8 @@ since 7.2. Its named pipes are readable by everybody as QEMU makes them, and no 
 waits on them. What is left is TCP on 127.0.0.1, which any process on the machine can reach. So
 LuminaGuard listens, on a port that nobody else may share; QEMU is told to connect; only the first
 connection counts, and only once Windows says that QEMU's own process holds its other end.
-Source: CPython issue 77589; QEMU commit d409373b; Microsoft, "Named Pipe Security and Access Rights",
-"Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE".
+Source: CPython issue 77589; QEMU commit d409373b; Microsoft, "Named Pipe Security and Access
+Rights", "Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE".
 """
 
 import socket
@@ -95,7 +95,7 @@ class LoopbackLine:
                 self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
             self._listener.bind((_LOOPBACK, 0))
             self._listener.listen(1)
-            self._listener.setblocking(False)
+            self._listener.settimeout(0)
         except OSError:
             self._listener.close()
             raise
