@@ -69,6 +69,8 @@ wanted_packages() {
     command -v fsck.erofs >/dev/null || echo erofs-utils
     command -v cpio >/dev/null || echo cpio
     command -v zstd >/dev/null || echo zstd
+    command -v newuidmap >/dev/null || echo uidmap
+    command -v apparmor_parser >/dev/null || echo apparmor
   fi
   if [ -z "$PYTHON" ]; then
     echo python3

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from luminaguard.domain.outcome import Outcome, OutcomeKind
     from luminaguard.domain.verdict import Lane, Risk, Verdict
     from luminaguard.errors import LuminaGuardError
+    from luminaguard.fleet import Fleet
     from luminaguard.runtime import Session
+    from luminaguard.vm.pool.metrics import PoolMetrics
+    from luminaguard.vm.pool.telling import get_pool_metrics
 
 __all__ = [
     "ApprovalRequest",
@@ -31,14 +34,17 @@ __all__ = [
     "Decision",
     "DiffCard",
     "End",
+    "Fleet",
     "Lane",
     "LuminaGuardError",
     "Outcome",
     "OutcomeKind",
+    "PoolMetrics",
     "Risk",
     "Session",
     "ToolCall",
     "Verdict",
+    "get_pool_metrics",
 ]
 
 _HOMES = {
@@ -50,14 +56,17 @@ _HOMES = {
     "Decision": "luminaguard.domain.approval",
     "DiffCard": "luminaguard.approval.card",
     "End": "luminaguard.domain.approval",
+    "Fleet": "luminaguard.fleet",
     "Lane": "luminaguard.domain.verdict",
     "LuminaGuardError": "luminaguard.errors",
     "Outcome": "luminaguard.domain.outcome",
     "OutcomeKind": "luminaguard.domain.outcome",
+    "PoolMetrics": "luminaguard.vm.pool.metrics",
     "Risk": "luminaguard.domain.verdict",
     "Session": "luminaguard.runtime",
     "ToolCall": "luminaguard.domain.calls",
     "Verdict": "luminaguard.domain.verdict",
+    "get_pool_metrics": "luminaguard.vm.pool.telling",
 }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from luminaguard.errors import ConfigError
+from luminaguard.vm.pool.settings import PoolSettings
 
 _Number = TypeVar("_Number", int, float)
 
@@ -88,6 +89,7 @@ class Settings:
     config_file: Path
     approval: ApprovalSettings = field(default_factory=ApprovalSettings)
     vm: VmSettings = field(default_factory=VmSettings)
+    pool: PoolSettings = field(default_factory=PoolSettings)
     workspace: WorkspaceSettings = field(default_factory=WorkspaceSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
     projects: Mapping[str, ProjectSettings] = field(default_factory=dict[str, ProjectSettings])
@@ -118,11 +120,19 @@ class Settings:
         return self.vm.image
 
 
-Section = ApprovalSettings | VmSettings | WorkspaceSettings | PolicySettings | ProjectSettings
+Section = (
+    ApprovalSettings
+    | VmSettings
+    | PoolSettings
+    | WorkspaceSettings
+    | PolicySettings
+    | ProjectSettings
+)
 
 _SECTIONS: dict[str, type[Section]] = {
     "approval": ApprovalSettings,
     "vm": VmSettings,
+    "pool": PoolSettings,
     "workspace": WorkspaceSettings,
     "policy": PolicySettings,
 }
@@ -152,6 +162,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         config_file=config_file,
         approval=cast("ApprovalSettings", parsed["approval"]),
         vm=cast("VmSettings", parsed["vm"]),
+        pool=cast("PoolSettings", parsed["pool"]),
         workspace=cast("WorkspaceSettings", parsed["workspace"]),
         policy=cast("PolicySettings", parsed["policy"]),
         projects=projects,
@@ -236,7 +247,10 @@ def _section(kind: type[Section], name: str, table: object, path: Path) -> Secti
         _known(key, tuple(known), f"key in [{name}] of {path}")
         where = f"{path}: {name}.{key}"
         values[key] = _in_range(_typed(value, known[key].default, where), known[key], where)
-    return kind(**values)  # pyright: ignore[reportArgumentType] - checked one by one just above
+    try:
+        return kind(**values)  # pyright: ignore[reportArgumentType] - checked one by one just above
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}", hint=error.hint) from error
 
 
 def _in_range(value: object, item: Field[object], where: str) -> object:
@@ -251,15 +265,15 @@ def _default(item: Field[object]) -> str:
 
 
 def _typed(value: object, default: object, where: str) -> object:
-    """Return `value` as the type of `default`; numbers must be positive."""
+    """Return `value` as the type of `default`."""
     if isinstance(default, bool):
         if isinstance(value, bool):
             return value
         raise ConfigError(f"{where} must be true or false")
     if isinstance(default, int | float):
-        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
             return float(value) if isinstance(default, float) else int(value)
-        raise ConfigError(f"{where} must be a positive number")
+        raise ConfigError(f"{where} must be a number, not below 0")
     if isinstance(default, tuple):
         items = cast("list[object]", value) if isinstance(value, list) else None
         if items is not None and all(isinstance(item, str) for item in items):

@@ -24,8 +24,8 @@ from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.outcome import Outcome
 from luminaguard.errors import ApprovalError, LuminaGuardError, RecoveryNeeded
 from luminaguard.image.image import GuestImage
-from luminaguard.image.store import ImageStore
 from luminaguard.llm.model import ChatModel
+from luminaguard.machines import machine_spec, qemu
 from luminaguard.pipeline.aftermath import end_what_was_left
 from luminaguard.pipeline.ask import Asking
 from luminaguard.pipeline.guard import Guard
@@ -35,13 +35,10 @@ from luminaguard.pipeline.tree import SessionTree, TreeSettings
 from luminaguard.policy.policy import CallContext, Policy
 from luminaguard.tools.commands import ExecTool
 from luminaguard.tools.toolbox import Toolbox, agent_tools
-from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.direct import DirectSource
 from luminaguard.vm.disks import scratch_disk
-from luminaguard.vm.hardening import profile_named
 from luminaguard.vm.hypervisor import Hypervisor
 from luminaguard.vm.source import MachineSource
-from luminaguard.vm.spec import VmSpec
 from luminaguard.workspace.root import WorkspaceRoot
 from luminaguard.workspace.send.scan import ScanLimits
 
@@ -81,8 +78,8 @@ class Session:
             settings: Default: from the configuration file and the environment.
             hypervisor: Default: QEMU, with the best accelerator that this host has.
             image: What machines run. Default: the image that the settings name.
-            machines: Where machines come from, such as a pool that several sessions share; then
-                `hypervisor` and `image` are the pool's choice. Default: made when needed.
+            machines: Where machines come from, such as a fleet's; then `hypervisor` and `image`
+                are not used. Default: made when needed.
             log: An open audit log that several sessions share. Default: opened for this session.
             include: Patterns of files to send although ignore rules or the secret list match them.
             approval_timeout_s: Seconds until a request expires. Default: from the settings.
@@ -237,15 +234,13 @@ class Session:
     def _root(self) -> WorkspaceRoot:
         return WorkspaceRoot.open(self._workspace, protected=self._settings.own_dirs)
 
-    def _spec(self) -> VmSpec:
-        image = self._image or self._settings.image_for(Path(self._workspace).resolve())
-        return machine_spec(self._settings, image)
-
     def _scratch(self) -> int:
         return scratch_disk(self._settings.cache_dir, self._settings.vm.scratch_mib * MIB)
 
     def _direct(self, stack: AsyncExitStack) -> MachineSource:
-        return DirectSource(self._hypervisor or self._qemu(stack), self._spec)
+        image = self._image or self._settings.image_for(Path(self._workspace).resolve())
+        hypervisor = self._hypervisor or self._qemu(stack)
+        return DirectSource(hypervisor, lambda: machine_spec(self._settings, image))
 
     def _qemu(self, stack: AsyncExitStack) -> Hypervisor:
         hypervisor = qemu(self._settings)
@@ -261,22 +256,3 @@ class Session:
             limits=ScanLimits(files=workspace.max_files, size_bytes=workspace.max_bytes),
             max_changeset_bytes=workspace.max_changeset_bytes,
         )
-
-
-def machine_spec(settings: Settings, image: GuestImage | str) -> VmSpec:
-    """Return the shape of machines that run an image, given itself or by name.
-
-    Raises:
-        ImageError: there is no such image.
-        ConfigError: there is no such hardening profile.
-    """
-    if isinstance(image, str):
-        image = ImageStore(settings.cache_dir).current(image)
-    profile = profile_named(settings.vm.profile, lsm=settings.vm.lsm)
-    return VmSpec(image=image, memory_mib=settings.vm.memory_mib, profile=profile)
-
-
-def qemu(settings: Settings) -> QemuHypervisor:
-    """Return the hypervisor that the settings describe; close it after its machines."""
-    waived = frozenset(settings.vm.allow_missing_layers)
-    return QemuHypervisor(settings.cache_dir, settings.runtime_dir, allow_missing=waived)

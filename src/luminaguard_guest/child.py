@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn
@@ -95,6 +96,8 @@ def _become(
         os.write(descriptors[3], b"0")  # into the cgroup, before anything of the program runs
         for number, descriptor in enumerate(descriptors[:3]):
             os.dup2(descriptor, number, inheritable=True)
+        if not stat.S_ISFIFO(os.fstat(0).st_mode):
+            _open_own_null()
         confinement.enter()
         os.chdir(program.cwd)
         if program.code is None:
@@ -102,6 +105,16 @@ def _become(
     except (OSError, ValueError) as error:
         _refuse(program, error, connection)
     _interpret(program.code or b"", env)
+
+
+def _open_own_null() -> None:
+    """Read from the box's own /dev/null: the agent's has no path in here.
+
+    AppArmor refuses even fstat(2) on what has none, and Node ends itself when that fails.
+    """
+    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(null, 0, inheritable=True)
+    os.close(null)
 
 
 def _refuse(program: Become, error: OSError | ValueError, connection: socket.socket) -> NoReturn:

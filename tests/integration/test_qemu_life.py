@@ -17,6 +17,8 @@ from luminaguard.domain.execution import Execution
 from luminaguard.errors import BootTimeout, GuestLost
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
+from luminaguard.vm.backends.qemu.confinement.cgroups.machine import Cgroups
+from luminaguard.vm.backends.qemu.confinement.cgroups.places import find_places
 from luminaguard.vm.hypervisor import Template
 from luminaguard.vm.lifecycle import VmState
 from luminaguard.vm.spec import VmSpec
@@ -116,6 +118,20 @@ def machines_of(mark: bytes) -> list[int]:
     return [pid for pid, words in commands().items() if mark in words]
 
 
+def cgroups_of(mark: bytes) -> list[str]:
+    """Return the cgroups of an owner's machines."""
+    return sorted(
+        str(place)
+        for branch in find_places().branches
+        for place in branch.parent.glob(f"{mark.decode()}-*")
+    )
+
+
+def parent_of(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as source:
+        return int(source.read().rpartition(")")[2].split()[1])
+
+
 def wait_until_gone(pids: list[int]) -> None:
     limit = time.monotonic() + GONE_LIMIT_S
     while any(lives(pid) for pid in pids):
@@ -148,9 +164,40 @@ def test_machines_end_with_the_process_that_made_them(
     assert all(lives(pid) for pid in machines)
     monitors = confiners(directories[0])
     assert monitors
+    (mark,) = marks_below(directories[0])
+    assert len(cgroups_of(mark)) == 2 * len(find_places().branches)
     holder.process.send_signal(how)
     wait_until_gone(machines + monitors)
     assert remains(directories) == []
+    limit = time.monotonic() + GONE_LIMIT_S
+    while left := cgroups_of(mark):
+        assert time.monotonic() < limit, f"still there: {left}"
+        time.sleep(0.02)
+
+
+@pytest.mark.root
+def test_cgroups_that_nobody_could_remove_are_swept_at_the_next_start(
+    holder: Holder, directories: tuple[Path, Path]
+) -> None:
+    _, *machines = holder.pids()
+    (mark,) = marks_below(directories[0])
+    undertakers = [
+        pid
+        for pid, words in commands().items()
+        if b"read -r mark" in b" ".join(words) and parent_of(pid) == holder.process.pid
+    ]
+    assert len(undertakers) == 1
+    left = cgroups_of(mark)
+    Cgroups(f"luminaguard-{secrets.token_hex(16)}").places()
+    assert cgroups_of(mark) == left != []  # the living ones' are left alone
+    os.kill(undertakers[0], signal.SIGKILL)
+    holder.close()
+    wait_until_gone(machines)
+    assert cgroups_of(mark) == left
+    limit = time.monotonic() + GONE_LIMIT_S
+    while cgroups_of(mark):  # a process that ended is in its cgroup a moment longer
+        assert time.monotonic() < limit
+        Cgroups(f"luminaguard-{secrets.token_hex(16)}").places()
 
 
 def test_no_moment_of_a_start_leaves_a_machine_behind(
@@ -260,8 +307,9 @@ async def test_a_guest_that_cannot_start_shows_its_console(
 ) -> None:
     broken = tmp_path / "image"
     broken.mkdir()
-    for name in ("kernel", "initrd", "manifest.json"):
-        (broken / name).symlink_to(guest_image.directory / name)
+    for path in guest_image.directory.iterdir():
+        if path.name != "rootfs":
+            (broken / path.name).symlink_to(path)
     (broken / "rootfs").write_bytes(bytes(1024 * 1024))
     image = GuestImage(directory=broken, digest="0" * 64)
     hypervisor = QemuHypervisor(*vm_directories, image=guest_image)

@@ -196,6 +196,7 @@ async def test_qemu_inherits_nothing_that_it_was_not_given(
         held = look_into(clone, NAMES)
         names = {name for name in held if name.startswith("/") and "memfd:" not in name}
         allowed = {"/dev/null", str(qemu_template.spec.image.rootfs)}
+        assert not any(name.startswith(("user:", "mnt:")) for name in held)  # no way back out
         assert {name for name in names - allowed if not UID_LOCK.search(name)} == set()
     os.close(secret)
 

@@ -88,9 +88,15 @@ def test_a_project_is_found_by_its_real_path(tmp_path: Path) -> None:
         ('[projects."/a"]\nimgae = "x"\n', "unknown key", "did you mean image?"),
         ('[projects."/a"]\nimage = 1\n', "must be a string", None),
         ("[vm]\nmemory_mb = 1\n", "unknown key", "did you mean memory_mib?"),
-        ("[vm]\nmemory_mib = 'big'\n", "positive number", None),
-        ("[vm]\nmemory_mib = true\n", "positive number", None),
-        ("[vm]\nmemory_mib = -1\n", "positive number", None),
+        ("[vm]\nmemory_mib = 'big'\n", "a number, not below 0", None),
+        ("[vm]\nmemory_mib = true\n", "a number, not below 0", None),
+        ("[vm]\nmemory_mib = -1\n", "a number, not below 0", None),
+        ("[vm]\nmemory_mib = 0\n", "between 192 and 65536", "without it, memory_mib is 512"),
+        (
+            "[pool]\nsize = 9\nmax_machines = 3\n",
+            "pool.size = 9 is more",
+            "set size to at most 3, or raise max_machines",
+        ),
         ("[vm]\nmemory_mib = 64\n", "between 192 and 65536", "without it, memory_mib is 512"),
         (
             "[vm]\nmemory_mib = 1000000000\n",

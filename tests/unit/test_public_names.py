@@ -16,14 +16,17 @@ NAMES = [
     "Decision",
     "DiffCard",
     "End",
+    "Fleet",
     "Lane",
     "LuminaGuardError",
     "Outcome",
     "OutcomeKind",
+    "PoolMetrics",
     "Risk",
     "Session",
     "ToolCall",
     "Verdict",
+    "get_pool_metrics",
 ]
 
 

@@ -13,6 +13,7 @@ from luminaguard.config import Settings
 from luminaguard.doctor.attack import Attack, Verdict
 from luminaguard.doctor.examine import examine
 from luminaguard.doctor.registry import ATTACKS
+from luminaguard.doctor.report import Report
 from luminaguard.doctor.table import table
 from luminaguard.errors import ConfigError
 
@@ -49,6 +50,11 @@ def doctor(settings: Settings, *, as_json: bool, verbose: bool, patterns: tuple[
         plain = bool(os.environ.get("NO_COLOR")) or not sys.stdout.isatty()
         for line in table(report, _plain if plain else _painted, verbose=verbose):
             click.echo(line)
+    return exit_code(report)
+
+
+def exit_code(report: Report) -> int:
+    """Return the exit code that tells of a report."""
     return BROKEN if report.verdict is Verdict.BROKEN else 0
 
 

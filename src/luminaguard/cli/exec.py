@@ -2,10 +2,14 @@
 
 import os
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import click
+from anyio import to_thread
 
 from luminaguard.cli.exits import exit_code
 from luminaguard.cli.interrupts import interrupts
@@ -19,7 +23,14 @@ from luminaguard.cli.present import notice, print_failure, print_json, print_tex
 from luminaguard.config import Settings
 from luminaguard.domain.outcome import Outcome
 from luminaguard.errors import ConfigError, LuminaGuardError
-from luminaguard.runtime import Session
+from luminaguard.machines import machine_spec, qemu
+from luminaguard.vm.ahead import started_ahead
+from luminaguard.vm.direct import DirectSource
+from luminaguard.vm.source import MachineSource
+from luminaguard.vm.spec import VmSpec
+
+if TYPE_CHECKING:
+    from luminaguard.runtime import Session
 
 
 @click.command(name="exec", context_settings={"ignore_unknown_options": False})
@@ -71,19 +82,27 @@ def exec_(
     Exit codes: the command's own; 124 timed out, 125 LuminaGuard failed, 126 not approved or
     denied.
     """
-    session = Session(
-        workspace,
-        approver=approver,
-        settings=settings,
-        include=include,
-        approval_timeout_s=approval_timeout_s,
-        notice=notice,
-        command_timeout_s=timeout_s,
-        env=_from_environment(env_names),
-        stdin=sys.stdin.buffer.read() if with_stdin else b"",
-    )
+    env = _from_environment(env_names)
+    stdin = sys.stdin.buffer.read() if with_stdin else b""
+
+    def session(machines: MachineSource) -> "Session":
+        from luminaguard.runtime import Session  # noqa: PLC0415 - takes as long as a machine's start
+
+        return Session(
+            workspace,
+            approver=approver,
+            settings=settings,
+            machines=machines,
+            include=include,
+            approval_timeout_s=approval_timeout_s,
+            notice=notice,
+            command_timeout_s=timeout_s,
+            env=env,
+            stdin=stdin,
+        )
+
     try:
-        outcome = anyio.run(_one_command, session, command)
+        outcome = anyio.run(_one_command, settings, workspace, session, command)
     except LuminaGuardError as error:
         if as_json:
             print_failure(error)
@@ -92,9 +111,23 @@ def exec_(
     sys.exit(exit_code(outcome))
 
 
-async def _one_command(session: Session, command: tuple[str, ...]) -> Outcome:
-    async with session, interrupts(session.interrupt):
-        return await session.exec(command)
+async def _one_command(
+    settings: Settings,
+    workspace: Path,
+    new_session: Callable[[MachineSource], "Session"],
+    command: tuple[str, ...],
+) -> Outcome:
+    """Have the machine started beside the imports that everything else needs."""
+    with closing(qemu(settings)) as hypervisor:
+        source = DirectSource(hypervisor, lambda: _spec(settings, workspace))
+        async with started_ahead(source) as machines:
+            session = await to_thread.run_sync(new_session, machines)
+            async with session, interrupts(session.interrupt):
+                return await session.exec(command)
+
+
+def _spec(settings: Settings, workspace: Path) -> VmSpec:
+    return machine_spec(settings, settings.image_for(workspace.resolve()))
 
 
 def _from_environment(names: tuple[str, ...]) -> dict[str, str]:

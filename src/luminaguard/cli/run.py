@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -22,6 +23,7 @@ from luminaguard.config import Settings
 from luminaguard.domain.calls import ToolCall
 from luminaguard.domain.outcome import Outcome, OutcomeKind
 from luminaguard.domain.visible import visible
+from luminaguard.fleet import Fleet
 from luminaguard.llm.choose import choose_model
 from luminaguard.llm.model import ChatModel
 from luminaguard.runtime import Session
@@ -64,28 +66,37 @@ def run(
 ) -> None:
     """Let an agent work on TASK in a disposable micro-VM; each risky effect is asked about."""
     model = choose_model(model_name)
-    session = Session(
-        workspace,
-        approver=approver,
-        settings=settings,
-        include=include,
-        approval_timeout_s=approval_timeout_s,
-        notice=notice,
-    )
+    image = settings.image_for(workspace.resolve())
     screen = Narrator(quiet=as_json)
-    finished = anyio.run(_run, session, model, task, Limits(steps=max_steps), screen)
+
+    async def work() -> tuple[Run, Path]:
+        async with Fleet(settings=_with_one_spare(settings), image=image) as fleet:
+            session = Session(
+                workspace,
+                approver=approver,
+                settings=settings,
+                machines=fleet.machines,
+                log=fleet.log,
+                include=include,
+                approval_timeout_s=approval_timeout_s,
+                notice=notice,
+            )
+            async with session, interrupts(session.interrupt):
+                limits = Limits(steps=max_steps)
+                run = await session.run(task, model=model, limits=limits, observer=screen)
+            return run, session.transcript_path
+
+    finished, transcript = anyio.run(work)
     if as_json:
-        click.echo(json.dumps(_run_json(finished, model, session)))
+        click.echo(json.dumps(_run_json(finished, model, transcript)))
     else:
-        click.echo(f"{finished.stop.value}; transcript: {session.transcript_path}", err=True)
+        click.echo(f"{finished.stop.value}; transcript: {transcript}", err=True)
     sys.exit(0 if finished.stop is Stop.FINISHED else FAILED)
 
 
-async def _run(
-    session: Session, model: ChatModel, task: str, limits: Limits, screen: "Narrator"
-) -> Run:
-    async with session, interrupts(session.interrupt):
-        return await session.run(task, model=model, limits=limits, observer=screen)
+def _with_one_spare(settings: Settings) -> Settings:
+    """A single session uses one machine after the other: more than one in store is waste."""
+    return replace(settings, pool=replace(settings.pool, size=min(settings.pool.size, 1)))
 
 
 class Narrator:
@@ -126,7 +137,7 @@ def _short(value: object) -> str:
     return text if len(text) <= room else f"{text[:room]}… ({len(text) - room} more characters)"
 
 
-def _run_json(finished: Run, model: ChatModel, session: Session) -> dict[str, object]:
+def _run_json(finished: Run, model: ChatModel, transcript: Path) -> dict[str, object]:
     return {
         "stop": finished.stop.name.lower(),
         "answer": finished.answer,
@@ -136,5 +147,5 @@ def _run_json(finished: Run, model: ChatModel, session: Session) -> dict[str, ob
             | outcome_json(outcome)
             for outcome in finished.outcomes
         ],
-        "transcript": str(session.transcript_path),
+        "transcript": str(transcript),
     }

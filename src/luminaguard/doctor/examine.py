@@ -27,10 +27,9 @@ from luminaguard.doctor.jailed import try_from_the_vmm
 from luminaguard.doctor.judges import unavailable
 from luminaguard.doctor.report import Report
 from luminaguard.errors import HypervisorUnavailable, LuminaGuardError
-from luminaguard.image.store import ImageStore
+from luminaguard.runtime import machine_spec
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.linux import try_lock
-from luminaguard.vm.spec import VmSpec
 
 _ROOM = "doctor-"
 
@@ -69,17 +68,17 @@ async def examine(
 @asynccontextmanager
 async def proving_ground(settings: Settings, progress: Progress) -> AsyncGenerator[Ground]:
     """Give machines to attack, and a private room; both are gone afterwards."""
-    image = await to_thread.run_sync(ImageStore(settings.cache_dir).current, settings.vm.image)
-    room = await to_thread.run_sync(_make_room, settings.cache_dir)
+    spec = await to_thread.run_sync(machine_spec, settings, settings.vm.image)
+    room = await to_thread.run_sync(make_room, settings.cache_dir)
     hypervisor = QemuHypervisor(
         settings.cache_dir,
         settings.runtime_dir,
         allow_missing=frozenset(settings.vm.allow_missing_layers),
-        image=image,
+        image=spec.image,
     )
     try:
         progress("a machine to attack", None)
-        template = await hypervisor.template(VmSpec(image=image, memory_mib=settings.vm.memory_mib))
+        template = await hypervisor.template(spec)
         yield Ground(hypervisor=hypervisor, template=template, settings=settings, room=room.path)
     finally:
         hypervisor.close()
@@ -117,7 +116,7 @@ async def _try_stage(ground: Ground, attack: Attack, stage: Stage) -> Result:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Room:
+class Room:
     """A private directory, held by a lock for as long as its owner lives."""
 
     path: Path
@@ -129,7 +128,7 @@ class _Room:
         os.close(self.lock)
 
 
-def _make_room(cache_dir: Path) -> _Room:
+def make_room(cache_dir: Path) -> Room:
     """Make a room in the cache directory, and remove those whose owners were killed."""
     cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in cache_dir.glob(f"{_ROOM}*"):
@@ -142,4 +141,4 @@ def _make_room(cache_dir: Path) -> _Room:
     path = Path(tempfile.mkdtemp(prefix=_ROOM, dir=cache_dir))
     lock = os.open(path, os.O_RDONLY)
     try_lock(lock)
-    return _Room(path=path, lock=lock)
+    return Room(path=path, lock=lock)

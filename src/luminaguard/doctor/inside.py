@@ -9,12 +9,12 @@ from importlib import resources
 from luminaguard.doctor.attack import Attack, Evidence, Finding, GuestScript, Result, Step, Verdict
 from luminaguard.doctor.evidence import CONTROL, distrusted, read_evidence
 from luminaguard.doctor.ground import WORKSPACE, Ground, Machine, Progress
-from luminaguard.doctor.judges import LEFT, LIVES, TOOK
+from luminaguard.doctor.judges import DROPPED, KEPT, LEFT, LIVES, TOOK
 from luminaguard.domain.execution import Ended, Execution, GuestReport
 from luminaguard.errors import GuestError, VmError
 
 _BATCH_LIMIT_S = 90.0
-_OUTPUT_BYTES = 4 * 1024**2
+OUTPUT_BYTES = 4 * 1024**2
 
 
 async def try_inside(
@@ -108,6 +108,8 @@ def _with_hosts_view(evidence: Evidence, report: GuestReport, after: GuestReport
         Step(did=LIVES, value=after.exit_code if after.ended is Ended.EXITED else -1),
         Step(did=TOOK, value=round(report.duration_s, 3)),
         Step(did=LEFT, value=len(report.leftover)),
+        Step(did=KEPT, value=len(report.stdout)),
+        Step(did=DROPPED, value=report.stdout_dropped_bytes),
     )
     return replace(evidence, host=seen, ended=ended)
 
@@ -122,7 +124,7 @@ def execution(nonce: str, codes: Mapping[str, str], *, resident: bool, limit_s: 
         stdin=b"" if resident else program.encode(),
         cwd=WORKSPACE,
         timeout_s=limit_s,
-        output_limit_bytes=_OUTPUT_BYTES,
+        output_limit_bytes=OUTPUT_BYTES,
     )
 
 

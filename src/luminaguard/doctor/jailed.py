@@ -2,7 +2,8 @@
 
 QEMU cannot be told to attack its host, so a shell takes its place in the same jail: same root, same
 namespaces, same user, same limits. What only QEMU itself has, its system call filter and its open
-files, is tried on a running QEMU (`stages/vmm.py`).
+files, is tried on a running QEMU (`stages/vmm.py`). An AppArmor profile, where the host has one
+loaded, comes on top: it knows no shells, so it is left out here.
 """
 
 import os
@@ -25,7 +26,8 @@ from luminaguard.doctor.words import error_name
 from luminaguard.errors import VmError
 from luminaguard.vm.backends.qemu.confinement.berth import Berths
 from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
-from luminaguard.vm.backends.qemu.confinement.jail import Confinement, Limits, tool
+from luminaguard.vm.backends.qemu.confinement.hosttools import tool
+from luminaguard.vm.backends.qemu.confinement.jail import Confinement, Limits
 from luminaguard.vm.backends.qemu.confinement.jailroot import prepare_root
 from luminaguard.vm.backends.qemu.confinement.process import VmmProcess
 from luminaguard.vm.linux import memory_file, read_at

@@ -115,10 +115,12 @@ class Shows:
     facts: Mapping[str, JsonValue]
     errors: frozenset[str] = frozenset()
     """What must have refused every other step."""
+    ends: frozenset[str] = frozenset({DONE})
+    """How the attack may have ended."""
 
     def __call__(self, evidence: Evidence) -> Finding:
         """Judge."""
-        trouble = unproven(evidence)
+        trouble = unproven(evidence, ends=self.ends)
         if trouble:
             return broken(trouble)
         for did, wanted in self.facts.items():
@@ -211,8 +213,9 @@ class Of:
 
 
 LIVES, TOOK, LEFT = "a command right after", "seconds until it ended", "processes left behind"
+KEPT, DROPPED = "bytes of output kept", "bytes of output dropped"
 """What the host sees of an attack that had a machine of its own: the next command's exit code, how
-long the attack took, how many processes it left and lost."""
+long the attack took, how many processes it left and lost, what became of its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,16 +245,15 @@ def refused(*errors: str, at_least: int = 1) -> Refused:
 
 def answers(evidence: Evidence) -> str:
     """Return which errors refused, what they mean, and how many came from the filter."""
-    counts: dict[str, int] = {}
+    counts: dict[tuple[str, str], int] = {}
     for step in evidence.steps:
         if step.refused is not None:
-            name = "filter " + step.refused if step.filtered else step.refused
-            counts[name] = counts.get(name, 0) + 1
-    return ", ".join(_answer(name, count) for name, count in counts.items())
+            meaning = "system call filter" if step.filtered else MEANING.get(step.refused, "")
+            counts[step.refused, meaning] = counts.get((step.refused, meaning), 0) + 1
+    return ", ".join(_answer(*answer, count) for answer, count in counts.items())
 
 
-def _answer(name: str, count: int) -> str:
-    meaning = MEANING.get(name)
+def _answer(name: str, meaning: str, count: int) -> str:
     times = f" x{count}" if count > 1 else ""
     return f"{name}{times}" + (f" ({meaning})" if meaning else "")
 

@@ -21,7 +21,7 @@ if sys.platform != "linux":
     raise ImportError("this runs in a guest, and every guest is Linux")
 
 _X86, _ARM = "x86_64", "aarch64"
-_NUMBERS = {
+NUMBERS = {
     "add_key": (248, 217),
     "adjtimex": (159, 171),
     "bpf": (321, 280),
@@ -42,6 +42,8 @@ _NUMBERS = {
     "kexec_file_load": (320, 294),
     "kexec_load": (246, 104),
     "keyctl": (250, 219),
+    "mlock": (149, 228),
+    "mlockall": (151, 230),
     "mount": (165, 40),
     "mount_setattr": (442, 442),
     "name_to_handle_at": (303, 264),
@@ -221,7 +223,7 @@ def ioctl(path: str, request: int, argument: bytes) -> object:
 
 
 def _number(name: str) -> int | None:
-    return _NUMBERS[name][0 if platform.machine() == _X86 else 1]
+    return NUMBERS[name][0 if platform.machine() == _X86 else 1]
 
 
 def _raw(number: int, *arguments: object) -> int:

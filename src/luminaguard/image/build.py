@@ -119,7 +119,7 @@ def build(
             if present is not None:
                 return present
             _fetch(site, chosen.packages)
-            image = _build(site, chosen, _installer(chosen.additions, workbench, progress))
+            image = _build(site, chosen, installer(chosen.additions, workbench, progress))
         forget_unused(store)
         return image
 
@@ -151,9 +151,14 @@ def _with_additions(chosen: _Chosen, wanted: Wanted, site: _Site) -> _Chosen:
     return replace(chosen, tools=tools, additions=additions)
 
 
-def _installer(
+def installer(
     additions: Additions, workbench: Workbench | None, progress: Progress
 ) -> Callable[[Tree, Path], None] | None:
+    """Return what installs additions into a root, for `assemble`; None if there are none.
+
+    Raises:
+        ImageError: there are some, and no machine to install them in.
+    """
     if additions.is_empty:
         return None
     if workbench is None:

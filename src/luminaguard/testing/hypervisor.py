@@ -15,6 +15,7 @@ may be a coroutine function, and then be cancelled or time out. To misbehave, it
 - flood: return more output than `execution.output_limit_bytes`; the rest is counted, not kept.
 
 `faults` makes whole operations fail: {"mount": GuestLost("..."), "restore": TemplateError("...")}.
+`holds` makes them wait: an operation whose name is there goes on once its event is set.
 """
 
 import inspect
@@ -96,7 +97,11 @@ class FakeMicroVM:
     """A `MicroVM` whose guest is a Python object. `guest` is open to tests."""
 
     def __init__(
-        self, spec: VmSpec, programs: Mapping[str, Program], faults: Mapping[str, Exception]
+        self,
+        spec: VmSpec,
+        programs: Mapping[str, Program],
+        faults: Mapping[str, Exception],
+        holds: Mapping[str, anyio.Event],
     ) -> None:
         """Make a machine that is about to start."""
         self.id = secrets.token_hex(16)
@@ -119,6 +124,7 @@ class FakeMicroVM:
         self.exercised = 0
         self._programs = programs
         self._faults = faults
+        self._holds = holds
 
     def ready(self, started_s: float) -> None:
         """Note that the guest answered."""
@@ -209,8 +215,13 @@ class FakeMicroVM:
         self._close_disks()
         self.state = following
 
+    def die(self) -> None:
+        """End as a machine does whose process was killed from outside."""
+        self._lost()
+
     async def stop(self) -> None:
         """End the machine."""
+        await self._held("stop")
         self.state = after(self.state, VmEvent.STOP)
         self._close_disks()
 
@@ -235,12 +246,17 @@ class FakeMicroVM:
 
     async def _perhaps_fail(self, operation: str) -> None:
         await anyio.lowlevel.checkpoint()
+        await self._held(operation)
         fault = self._faults.get(operation)
         if fault is None:
             return
         if isinstance(fault, GuestLost | WireError):
             self._lost()
         raise fault
+
+    async def _held(self, operation: str) -> None:
+        if operation in self._holds:
+            await self._holds[operation].wait()
 
     def _lost(self) -> None:
         self.state = after(self.state, VmEvent.LOST)
@@ -279,6 +295,8 @@ class FakeHypervisor:
         """
         self.programs = dict(programs or {})
         self.faults: dict[str, Exception] = dict(faults or {})
+        self.holds: dict[str, anyio.Event] = {}
+        """Operation → what it waits for. May be changed at any time."""
         self.machines: list[FakeMicroVM] = []
         self._directory = directory
 
@@ -288,12 +306,12 @@ class FakeHypervisor:
 
     async def boot(self, spec: VmSpec) -> FakeMicroVM:
         """Make a machine."""
-        self._perhaps_fail("boot")
+        await self._perhaps_fail("boot")
         return self._make(spec)
 
     async def template(self, spec: VmSpec) -> Template:
         """Return a template, saving it if there is none that is whole."""
-        self._perhaps_fail("template")
+        await self._perhaps_fail("template")
         key = _key(spec)
         if self._directory is None:
             return Template(key=key, directory=Path("/nonexistent"), spec=spec)
@@ -305,7 +323,7 @@ class FakeHypervisor:
 
     async def restore(self, template: Template) -> FakeMicroVM:
         """Make a machine, if the template is the one that its spec leads to, and whole."""
-        self._perhaps_fail("restore")
+        await self._perhaps_fail("restore")
         if template.key != _key(template.spec):
             raise TemplateError("the template is stale", hint="build it anew")
         if self._directory is not None and not _is_whole(template):
@@ -317,12 +335,14 @@ class FakeHypervisor:
 
     def _make(self, spec: VmSpec) -> FakeMicroVM:
         started_s = time.perf_counter()
-        machine = FakeMicroVM(spec, self.programs, self.faults)
+        machine = FakeMicroVM(spec, self.programs, self.faults, self.holds)
         machine.ready(started_s)
         self.machines.append(machine)
         return machine
 
-    def _perhaps_fail(self, operation: str) -> None:
+    async def _perhaps_fail(self, operation: str) -> None:
+        if operation in self.holds:
+            await self.holds[operation].wait()
         fault = self.faults.get(operation)
         if fault is not None:
             raise fault

@@ -1,6 +1,5 @@
 """Choosing and fetching packages, by the real apt-get from a repository in a directory."""
 
-import os
 import shutil
 from hashlib import sha256
 from pathlib import Path

@@ -6,6 +6,7 @@ import platform
 import shutil
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -13,7 +14,9 @@ from click.testing import CliRunner
 from luminaguard.cli.image import image as commands
 from luminaguard.errors import ImageError
 from luminaguard.image import space
-from luminaguard.image.build import build
+from luminaguard.image.additions.gather import Additions
+from luminaguard.image.additions.wheels import Wheel
+from luminaguard.image.build import build, installer
 from luminaguard.image.recipe import host_distribution, load_recipe
 from luminaguard.image.store import ImageStore
 
@@ -152,3 +155,28 @@ def test_the_command_line_shows_the_hint_of_an_empty_store(tmp_path) -> None:
     assert json.loads(as_json.output) == {"images": []}
     verified = CliRunner().invoke(commands, ["verify"], obj=settings)
     assert isinstance(verified.exception, ImageError)
+
+
+def test_added_packages_without_a_machine_to_install_them_in_are_refused() -> None:
+    additions = Additions(
+        wheels=(Wheel(name="a", version="1", sha256="0", path=Path("a-any.whl")),)
+    )
+    with pytest.raises(ImageError, match="need a machine"):
+        installer(additions, None, quiet)
+    assert installer(Additions(), None, quiet) is None
+
+
+def test_a_requirement_file_that_cannot_be_read_ends_the_build_before_it_begins(tmp_path) -> None:
+    settings = types.SimpleNamespace(cache_dir=tmp_path / "cache")
+    for option in ("--requirements", "--npm"):
+        command = ["build", option, str(tmp_path / "missing")]
+        error = CliRunner().invoke(commands, command, obj=settings).exception
+        assert isinstance(error, ImageError)
+        assert "cannot be read" in str(error)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_npm_packages_bring_node_without_it_counting_as_asked_for() -> None:
+    recipe = load_recipe(packages=("jq",), needed=("nodejs",))
+    assert {"jq", "nodejs"} <= set(recipe.packages)
+    assert recipe.asked == ("jq",)

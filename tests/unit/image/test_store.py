@@ -4,6 +4,7 @@ import pytest
 
 from luminaguard.errors import ImageError
 from luminaguard.image.assemble import record
+from luminaguard.image.build import host_architecture
 from luminaguard.image.manifest import KernelRecord, Manifest, PackageRecord
 from luminaguard.image.store import ImageStore
 
@@ -16,7 +17,7 @@ def manifest_of(directory, *, inputs="i") -> Manifest:
         recipe_version=1,
         inputs=inputs,
         distribution="debian",
-        architecture="amd64",
+        architecture=host_architecture(),
         kernel=KernelRecord(version="6.1", modules=("virtio", "virtio_blk"), builtin=("ext4",)),
         packages=(PackageRecord(name="bash", version="5", architecture="amd64", sha256="0" * 64),),
         artifacts={name: record(directory / name) for name in FILES},
@@ -105,6 +106,29 @@ def test_names_are_kept_apart(store) -> None:
     first, other = publish(store, "a"), publish(store, "b", name="other")
     assert store.current() == first
     assert store.current("other") == other
+
+
+def test_an_image_can_be_removed_with_all_its_versions(store, tmp_path) -> None:
+    for content in "ab":
+        publish(store, content, name="other")
+    kept = publish(store)
+    assert store.names() == ("default", "other")
+    assert store.remove("other") > 0
+    assert store.list() == (kept,)
+    assert store.names() == ("default",)
+    with pytest.raises(ImageError, match="no guest image 'other'") as caught:
+        store.current("other")
+    assert caught.value.hint == "luminaguard image build other"
+
+
+def test_what_a_killed_removal_left_is_no_image_and_is_swept_away(store, tmp_path) -> None:
+    image = publish(store)
+    left = tmp_path / "cache/images/.removed-0000"
+    image.directory.parent.rename(left)
+    assert store.list() == ()
+    assert store.names() == ()
+    store.sweep()
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b", ".hidden", "Upper", "x" * 65])

@@ -1,21 +1,49 @@
 """From a command: take everything there is. Each of these has a machine of its own."""
 
-from luminaguard.doctor.attack import Attack, GuestScript, Judge, Where
+from luminaguard.doctor.attack import Attack, Evidence, Finding, GuestScript, Judge, Where
 from luminaguard.doctor.ground import SCRATCH_BYTES
-from luminaguard.doctor.judges import Stops, Survived
+from luminaguard.doctor.inside import OUTPUT_BYTES
+from luminaguard.doctor.judges import (
+    DROPPED,
+    KEPT,
+    All,
+    AtMost,
+    Shows,
+    Stops,
+    Survived,
+    broken,
+    enforced,
+)
 
 _KILLED = frozenset({"signal 9"})
+_LATE = frozenset({"timed out"})
 _MIB = 1024**2
+_SPIN_S = 4.0
+_OVERTIME_S = 2.0
+"""Longest that the guest may take to end an attack whose time is up."""
 
 
-def _attack(name: str, layer: str, control: str, code: str, judge: Judge) -> Attack:
+def _little_is_kept(evidence: Evidence) -> Finding:
+    """Judge an attack that never stops talking."""
+    seen = {step.did: step.value for step in evidence.host}
+    kept, dropped = seen.get(KEPT), seen.get(DROPPED)
+    if not isinstance(kept, int) or not isinstance(dropped, int):
+        return broken("the host does not say what it kept")
+    if kept > OUTPUT_BYTES or not dropped:
+        return broken(f"{kept} bytes of output were kept, and {dropped} dropped")
+    return enforced(f"{kept} bytes kept, {dropped} counted and dropped")
+
+
+def _attack(
+    name: str, layer: str, control: str, code: str, judge: Judge, *, limit_s: float = 40.0
+) -> Attack:
     return Attack(
         name=name,
         layer=layer,
         control=control,
         where=Where.INSIDE,
-        script=GuestScript(code=code, alone=True),
-        judge=Survived(judge),
+        script=GuestScript(code=code, alone=True, limit_s=limit_s),
+        judge=Survived(judge, within_s=limit_s + _OVERTIME_S),
     )
 
 
@@ -63,6 +91,57 @@ os.unlink("/dev/shm/try-hog")
 until_refused("open files", lambda: os.open("/dev/null", os.O_RDONLY), at_most=100000)
 """,
         Stops(frozenset({"EMFILE"}), at_most=4096, at_least=16),
+    ),
+    _attack(
+        "starve-the-agent",
+        "cgroup",
+        "cpu.weight, cpu.max; a time limit kept by agent and host",
+        """
+for _ in range(20):
+    if os.fork() == 0:
+        while True:
+            pass
+note("busy processes", 20)
+while True:
+    pass
+""",
+        Shows({"busy processes": 20}, ends=_LATE),
+        limit_s=_SPIN_S,
+    ),
+    _attack(
+        "take-the-whole-processor",
+        "cgroup",
+        "cpu.max",
+        """
+import time
+def spin():
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        pass
+began, cost = time.monotonic(), sum(os.times()[:4])
+for _ in range(3):
+    if os.fork() == 0:
+        spin()
+        os._exit(0)
+for _ in range(3):
+    os.wait()
+took, cost = time.monotonic() - began, sum(os.times()[:4]) - cost
+note("share of the processors", round(cost / took / os.cpu_count(), 3))
+""",
+        AtMost({"share of the processors": (0.3, 0.975)}),
+    ),
+    _attack(
+        "flood-the-output",
+        "agent",
+        "output kept to a limit, back-pressure beyond it",
+        """
+note("about to flood", True)
+block = b"x" * 65536
+while True:
+    os.write(1, block)
+""",
+        All((Shows({"about to flood": True}, ends=_LATE), _little_is_kept)),
+        limit_s=_SPIN_S,
     ),
     _attack(
         "fill-the-disk",

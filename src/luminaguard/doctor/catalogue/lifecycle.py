@@ -256,6 +256,13 @@ LIFECYCLE = (
         refused("ImageError", at_least=3),
     ),
     _attack(
+        "swap-the-image-of-a-template",
+        "templates",
+        "identity of the image's files, watched",
+        tampered.swap_the_image_of_a_template,
+        Shows({tampered.UNTOUCHED: True}, errors=frozenset({"ImageError"})),
+    ),
+    _attack(
         "read-a-template-as-another-user",
         "templates",
         "private directories",

@@ -138,6 +138,44 @@ for name in ("RLIMIT_NOFILE", "RLIMIT_CORE", "RLIMIT_NPROC", "RLIMIT_MEMLOCK"):
         refused("EPERM", "EACCES", at_least=2),
     ),
     _attack(
+        "dump-memory-to-a-core-file",
+        "rlimits",
+        "RLIMIT_CORE",
+        """
+status = in_child(os.abort)
+note("ended by signal", os.WTERMSIG(status))
+note("memory was dumped", os.WCOREDUMP(status))
+""",
+        Shows({"ended by signal": 6, "memory was dumped": False}),
+    ),
+    _attack(
+        "make-a-huge-file",
+        "rlimits",
+        "RLIMIT_FSIZE; size of the scratch disk",
+        """
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+place = os.open("/tmp/try-huge", os.O_RDWR | os.O_CREAT)
+attempt("1 TiB of nothing", os.ftruncate, place, 1 << 40)
+attempt("8 GiB of nothing", os.ftruncate, place, 8 << 30)
+attempt("8 GiB set aside", os.posix_fallocate, place, 0, 8 << 30)
+os.unlink("/tmp/try-huge")
+""",
+        refused("EFBIG", "ENOSPC", at_least=3),
+    ),
+    _attack(
+        "lock-memory",
+        "rlimits",
+        "RLIMIT_MEMLOCK",
+        """
+import mmap
+place = mmap.mmap(-1, 64 << 20)
+call("mlock", ctypes.addressof(ctypes.c_char.from_buffer(place)), 64 << 20)
+call("mlockall", 1)
+""",
+        refused("ENOMEM", "EPERM", "EAGAIN", at_least=2),
+    ),
+    _attack(
         "write-the-system",
         "read-only-root",
         "read-only mounts; files of root",

@@ -19,7 +19,7 @@ from luminaguard.doctor.words import error_name
 from luminaguard.errors import HypervisorUnavailable
 from luminaguard.runtime import Session
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
-from luminaguard.vm.backends.qemu.confinement.jail import tool
+from luminaguard.vm.backends.qemu.confinement.hosttools import tool
 from luminaguard.vm.backends.qemu.machine import QemuMachine
 from luminaguard.vm.hypervisor import Template
 from luminaguard.vm.linux import user_id

@@ -46,7 +46,7 @@ async def wake_a_changed_manifest(ground: Ground) -> Sequence[Step]:
 
 
 async def boot_a_changed_image(ground: Ground) -> Sequence[Step]:
-    """Change one bit of the root file system, the kernel or the RAM disk, and boot."""
+    """Ask for a machine of an image after changing one bit of a file of it."""
     steps: list[Step] = []
     for name in ("rootfs", "kernel", "initrd"):
         steps.append(await _boot_changed(ground, name))
@@ -58,17 +58,34 @@ async def boot_a_changed_image(ground: Ground) -> Sequence[Step]:
 async def _boot_changed(ground: Ground, name: str) -> Step:
     spec = ground.template.spec
     directory = ground.room / f"image-{name}"
-    did = f"boot with a changed {name}"
+    did = f"a machine of an image with a changed {name}"
     try:
-        await to_thread.run_sync(_linked_copy, spec.image.directory, directory)
+        await to_thread.run_sync(_copied, spec.image.directory, directory)
         await to_thread.run_sync(_flip_last, directory / name)
         image = GuestImage(directory=directory, digest=spec.image.digest)
-        async with await ground.hypervisor.boot(replace(spec, image=image)):
+        template = await ground.hypervisor.template(replace(spec, image=image))
+        async with await ground.hypervisor.restore(template):
             return Step(did=did)
     except LuminaGuardError as problem:
         return refusal(did, problem)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+async def swap_the_image_of_a_template(ground: Ground) -> Sequence[Step]:
+    """Let clones of a verified template read another root disk, changed by one bit."""
+    spec = ground.template.spec
+    directory = ground.room / "image-swapped"
+    try:
+        await to_thread.run_sync(_copied, spec.image.directory, directory)
+        await to_thread.run_sync(_flip_last, directory / "rootfs")
+        image = GuestImage(directory=directory, digest=spec.image.digest)
+        template = replace(ground.template, spec=replace(spec, image=image))
+        changed = await _restored("restore over a changed root disk", ground, template)
+        same = await _restored("restore", ground, ground.template)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return [Step(did=UNTOUCHED, value=same.refused is None), changed]
 
 
 async def _wake(ground: Ground, change: Callable[[Path], None]) -> Sequence[Step]:
@@ -97,12 +114,23 @@ async def _restored(did: str, ground: Ground, template: Template) -> Step:
         fresh.close()
 
 
+def _copied(source: Path, target: Path) -> None:
+    """Copy an image; a hard link would change the times of the original."""
+    target.mkdir(mode=0o700)
+    for path in source.iterdir():
+        if path.is_file():
+            shutil.copyfile(path, target / path.name)
+
+
 def _linked_copy(source: Path, target: Path) -> None:
     """Copy a directory by hard links: what is changed afterwards is replaced, never written."""
     target.mkdir(mode=0o700)
     for path in source.iterdir():
         if path.is_file():
-            os.link(path, target / path.name)
+            try:
+                os.link(path, target / path.name)
+            except OSError:  # another file system
+                shutil.copyfile(path, target / path.name)
 
 
 def _flip(path: Path) -> None:

@@ -64,7 +64,8 @@ def installer() -> Iterator[tuple[str, bytes]]:
 def _commands(each: Unpacking) -> Iterator[tuple[str, str]]:
     """Yield (link, file) for a package's commands, as npm lays them."""
     directory = f"{each.home}/{each.package.path}"
-    beside = directory[: -len(each.package.name)].rstrip("/")
+    # Of the path, not of the package: a lock may place a package under another name.
+    beside = f"{directory.rpartition('/node_modules/')[0]}/node_modules"
     place = f"{beside}/.bin" if each.home == MODULES_HOME else "usr/local/bin"
     for name, file in each.package.bins:
         yield f"{place}/{name}", f"{directory}/{file}"

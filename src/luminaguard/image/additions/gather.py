@@ -46,6 +46,7 @@ class Wanted:
 
     requirements: Requirements | None = None
     npm: NpmLock | None = None
+    npm_itself: NpmPackage = NPM
 
     @property
     def debian_packages(self) -> tuple[str, ...]:
@@ -134,11 +135,14 @@ def gather(
     if wanted.npm is None or tarballs is None:
         return Additions(wheels=chosen)
     packages = wanted.npm.packages
-    tarballs.fetch((NPM, *packages), lambda done: progress("fetching npm packages", done))
+    tarballs.fetch(
+        (wanted.npm_itself, *packages), lambda done: progress("fetching npm packages", done)
+    )
     unpacked = [
         Unpacking(package=each, tarball=tarballs.path(each), home=MODULES_HOME) for each in packages
     ]
-    npm = Unpacking(package=NPM, tarball=tarballs.path(NPM), home=TOOL_HOME)
+    tool = wanted.npm_itself
+    npm = Unpacking(package=tool, tarball=tarballs.path(tool), home=TOOL_HOME)
     return Additions(wheels=chosen, npm=(npm, *unpacked))
 
 

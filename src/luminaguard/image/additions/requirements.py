@@ -19,13 +19,14 @@ _MAX_DEPTH = 16
 _MAX_LINES = 20_000
 _SHOWN = 80
 
-# Source: PEP 508, "Names", "Extras", "Versions"; a direct reference (name @ address) does not fit.
+# Source: PEP 508, "Names", "Extras", "Versions" and "Environment Markers". A direct reference
+# (name @ address) does not fit.
 _REQUIREMENT = re.compile(
     r"""
     (?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)
     \s*(?P<extras>\[[A-Za-z0-9._,\s-]*\])?
     \s*(?P<versions>\(?(?:(?:===|~=|==|!=|<=|>=|<|>)\s*[A-Za-z0-9._*+!-]+\s*,?\s*)*\)?)
-    \s*(?:;(?P<marker>[A-Za-z0-9_.'"<>=!~()\s,+*-]+))?
+    \s*(?:;(?P<marker>(?:\s*(?:[()]|[<>=!~]=?=?|"[^"]*"|'[^']*'|[a-z_]+))+))?
     """,
     re.VERBOSE,
 )

@@ -164,6 +164,7 @@ def _unreachable(package: NpmPackage, error: Exception) -> ImageError:
     # The address is not shown: it may hold a user's name or token.
     named = f"npm package {package.name} {package.version}"
     if isinstance(error, urllib.error.HTTPError):
+        error.close()  # it holds the connection
         hint = "npm login, or the registry's token in .npmrc" if error.code in {401, 403} else None
         return ImageError(
             f"the registry answers {error.code} for {named}", hint=hint or _UNREACHABLE

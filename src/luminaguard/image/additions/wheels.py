@@ -28,6 +28,8 @@ _TIMEOUT_S = 1800.0
 _ASKING_S = 120.0
 # Source: PEP 427, "File name convention".
 _FILE = re.compile(r"([A-Za-z0-9._]+)-([A-Za-z0-9._!+]+)(?:-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
+# pip names a line of the file that was written for it.
+_LINE = re.compile(r"-r \S+ \(line (\d+)\)")
 _PIP_CACHE = "pip"
 _NOT_PASSED = ("PYTHON", "LD_", "VIRTUAL_ENV")
 
@@ -80,7 +82,7 @@ class Wheels:
         complaint = complaint_of(result.stderr.decode(errors="replace"))
         if complaint.is_network and (kept := self._remembered(note)):
             return kept, False
-        raise self._explained(complaint)
+        raise self._explained(complaint, requirements)
 
     def _download(
         self, requirements: Requirements, place: Path
@@ -100,7 +102,7 @@ class Wheels:
     def _run(
         self, *arguments: str, temporary: Path, limit_s: float
     ) -> subprocess.CompletedProcess[bytes]:
-        common = ("--no-input", "--disable-pip-version-check", "--no-color")
+        common = ("--no-input", "--disable-pip-version-check", "--no-color", "--retries", "3")
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED)
         }
@@ -158,7 +160,7 @@ class Wheels:
                 return None
         return named and Wheel(name=named[1], version=named[2], sha256=noted["sha256"], path=path)
 
-    def _explained(self, complaint: Complaint) -> ImageError:
+    def _explained(self, complaint: Complaint, requirements: Requirements) -> ImageError:
         if complaint.is_full_disk:
             return space.full()
         if complaint.is_too_large:
@@ -174,13 +176,19 @@ class Wheels:
                 "python3-NAME; or build the wheel in a machine and give pip its directory: "
                 "pip config set global.find-links DIR",
             )
-        return ImageError(complaint.message, hint=complaint.hint)
+        message = _LINE.sub(lambda line: _quoted(line[1], requirements), complaint.message)
+        return ImageError(message, hint=complaint.hint)
 
     def _has_only_source(self, requirement: str) -> bool:
         name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
         with tempfile.TemporaryDirectory(dir=self._directory, prefix=".asking-") as place:
             asked = self._run("index", "versions", name, temporary=Path(place), limit_s=_ASKING_S)
         return asked.returncode == 0
+
+
+def _quoted(number: str, requirements: Requirements) -> str:
+    lines = requirements.lines
+    return lines[int(number) - 1] if 0 < int(number) <= len(lines) else f"line {number}"
 
 
 def _remember(note: Path, chosen: Iterable[Wheel]) -> None:

@@ -115,7 +115,7 @@ class GaveUp:
 
     def after(self, state: PoolState) -> PoolState:
         """Forget them."""
-        return state.without_waiter(self.ticket)
+        return state.gone_unserved(self.ticket)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ class Refused:
 
     def after(self, state: PoolState) -> PoolState:
         """Forget them."""
-        return state.without_waiter(self.ticket)
+        return state.gone_unserved(self.ticket)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

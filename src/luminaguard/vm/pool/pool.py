@@ -384,9 +384,12 @@ class MachinePool:
         """Find forgotten leases and dead machines, then decide."""
         while self._forgotten:
             self._retire(self._forgotten.popleft(), Why.DROPPED)
+        on_the_way = {ticket.machine for ticket in self._tickets.values()}
         for machine in list(self._state.having(Phase.WARM, Phase.LEASED)):
             held = self._crew.held.get(machine.number)
-            if held is not None and held.vm.state is VmState.STOPPED:
+            if machine.number in on_the_way or held is None:
+                continue  # checked where it is handed out
+            if held.vm.state is VmState.STOPPED:
                 step = Step.LEASED if machine.phase is Phase.LEASED else Step.PAUSED
                 self._retire(machine.number, Why.LOST, step)
         self._step()

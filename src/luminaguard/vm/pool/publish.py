@@ -62,10 +62,9 @@ class MetricsFile:
         Raises:
             VmError: others may enter the directory, or it cannot be written.
         """
-        if not make_private(self._directory):
-            raise VmError(
-                f"others may enter {self._directory}", hint=f"chmod 700 {self._directory}"
-            )
+        for directory in (self._directory.parent, self._directory):
+            if not make_private(directory):
+                raise VmError(f"others may enter {directory}", hint=f"chmod 700 {directory}")
         for _ in range(_TRIES):
             self._lock = self._locked()
             if self._lock is not None:

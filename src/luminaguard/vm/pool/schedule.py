@@ -39,16 +39,19 @@ class Facts:
 def decide(state: PoolState, settings: PoolSettings, facts: Facts) -> tuple[PoolEvent, ...]:
     """Return what to do now, in order."""
     plan = _Plan(state, settings, facts)
-    plan.expire()
-    plan.look_at_template()
-    plan.hand_out()
-    plan.switch()
-    plan.hand_out()
-    plan.refuse()
-    plan.sort_out_store()
-    plan.warm()
-    plan.make()
-    plan.save_memory()
+    known = -1
+    while known < len(plan.decisions):  # a decision can call for others
+        known = len(plan.decisions)
+        plan.expire()
+        plan.look_at_template()
+        plan.discard()
+        plan.hand_out()
+        plan.switch()
+        plan.refuse()
+        plan.trim()
+        plan.warm()
+        plan.make()
+        plan.save_memory()
     return tuple(plan.decisions)
 
 
@@ -157,18 +160,25 @@ class _Plan:
         if new >= self._settings.size or not old:
             self._take(Switched(at_s=self._now_s))
 
-    def sort_out_store(self) -> None:
-        """Retire machines that are too old, of another template, or too many."""
+    def discard(self) -> None:
+        """Retire machines in store that are too old, or of a template no longer in use."""
         state, settings = self.state, self._settings
-        known = {one.key for one in (state.serving, state.incoming) if one is not None}
+        known = self._templates()
         for machine in list(state.having(Phase.WARM, Phase.RESTORED)):
             if machine.template not in known:
                 self._retire(machine, Why.STALE)
             elif machine.made_s + settings.max_age_s <= self._now_s:
                 self._retire(machine, Why.AGED)
-        for key in known:
+
+    def _templates(self) -> set[str]:
+        state = self.state
+        return {one.key for one in (state.serving, state.incoming) if one is not None}
+
+    def trim(self) -> None:
+        """Retire what is in store beyond its size, the oldest first: others have replaced it."""
+        for key in self._templates():
             warm = [one for one in self.state.having(Phase.WARM) if one.template == key]
-            for machine in warm[: max(len(warm) - settings.size, 0)]:
+            for machine in warm[: max(len(warm) - self._settings.size, 0)]:
                 self._retire(machine, Why.AGED if self._is_late(machine) else Why.SURPLUS)
 
     def _is_late(self, machine: Machine) -> bool:

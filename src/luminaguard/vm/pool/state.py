@@ -117,8 +117,22 @@ class PoolState:
         return replace(self, machines={**self.machines, number: replace(machine, **changes)})
 
     def without_waiter(self, ticket: int) -> "PoolState":
-        """Return the state in which nobody waits with this ticket."""
+        """Return the state in which who had this ticket was served."""
         return replace(self, waiters=tuple(one for one in self.waiters if one.ticket != ticket))
+
+    def gone_unserved(self, ticket: int) -> "PoolState":
+        """Return the state in which nobody waits with this ticket: their later requests move up."""
+        gone = self.waiter(ticket)
+        if gone is None:
+            return self
+        moved = (
+            replace(one, round=one.round - 1)
+            if one.owner == gone.owner and one.round > gone.round
+            else one
+            for one in self.waiters
+            if one.ticket != ticket
+        )
+        return replace(self, waiters=tuple(moved))
 
     def expected_bytes(self, machine: Machine) -> int:
         """Return what a machine takes, or will soon have taken."""

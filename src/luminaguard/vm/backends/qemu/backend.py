@@ -23,6 +23,7 @@ from luminaguard.vm.backends.qemu.accelerator import (
     host_identity,
 )
 from luminaguard.vm.backends.qemu.command import Shape, clone_command, shape_digest
+from luminaguard.vm.backends.qemu.imagecheck import RECORD, ImageCheck
 from luminaguard.vm.backends.qemu.launch import Files, Launched, Launcher, find_qemu
 from luminaguard.vm.backends.qemu.loaded import LoadedTemplate, open_template
 from luminaguard.vm.backends.qemu.machine import IGNORE_SHARED, Origin, QemuMachine
@@ -68,6 +69,7 @@ class QemuHypervisor:
         self._loaded: dict[str, LoadedTemplate] = {}
         self._opened: list[LoadedTemplate] = []
         self._opening = anyio.Lock()
+        self._image_check = ImageCheck()
         self._probe: Probe | None = None
         weakref.finalize(self, _let_go, self._opened)
 
@@ -127,6 +129,7 @@ class QemuHypervisor:
 
         Raises:
             TemplateError: the template is missing, stale or does not match its manifest.
+            ImageError: the image was changed since.
         """
         started_s = time.perf_counter()
         shape = await self._shape(template.spec)
@@ -136,6 +139,7 @@ class QemuHypervisor:
                 "the template is stale: QEMU, the image, the agent or the host has changed",
                 hint="build it anew",
             )
+        await run_sync(self._image_check.require, template.spec.image, template.directory / RECORD)
         loaded = await self._opened_once(template)
         launched = await self._wake(template, shape, loaded)
         origin = Origin(shape=shape, key=template.key, own_memory=None)
@@ -168,6 +172,7 @@ class QemuHypervisor:
         return launched
 
     async def _build(self, template: Template) -> None:
+        await run_sync(self._image_check.require, template.spec.image)
         async with await self.boot(template.spec) as machine, self._store.new(template.key) as new:
             await machine.exercise()
             await machine.settle()

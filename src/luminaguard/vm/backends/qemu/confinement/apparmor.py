@@ -9,7 +9,9 @@ from pathlib import Path
 LAYER = "apparmor"
 PROFILE = "luminaguard-qemu"
 _SECURITY = Path("/sys/kernel/security")
-_LOAD = "load it: sudo apparmor_parser -r packaging/apparmor/luminaguard-qemu"
+SOURCE = Path(__file__).parent / "profiles" / PROFILE
+"""The profile as it is shipped."""
+_LOAD = f"load it: sudo apparmor_parser -r {SOURCE}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

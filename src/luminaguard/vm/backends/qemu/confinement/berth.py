@@ -33,10 +33,7 @@ class Berth:
     @property
     def inherited(self) -> tuple[int, ...]:
         """Descriptors that the machine's processes need."""
-        if self.lease is None:
-            return ()
-        space = self.lease.namespace
-        return (self.lease.fd,) if space is None else (self.lease.fd, space)
+        return () if self.lease is None else (self.lease.fd,)
 
 
 class Berths:

@@ -93,7 +93,8 @@ def confined(
     """
     enter = ["/bin/sh", "-c", _ENTER, "sh", *confinement.joins, "--"]
     if confinement.lease is not None and confinement.lease.namespace is not None:
-        space = f"--user=/proc/self/fd/{confinement.lease.namespace}"
+        # By this process's table: QEMU shall not inherit it.
+        space = f"--user=/proc/{os.getpid()}/fd/{confinement.lease.namespace}"
         enter += [tool("nsenter"), "--preserve-credentials", space, "--"]
     own_count = confinement.lease is not None or (confinement.namespaces and _counts_apart())
     limits = [tool("prlimit"), *confinement.limits.options(own_count=own_count), "--"]

@@ -93,8 +93,8 @@ def _first_version(own: Mapping[str, tuple[str, str]], mounts: list[_Mount]) -> 
         if not os.access(parent, os.W_OK):
             if controller in NEEDED:
                 return Places(
-                    lacking=f"{parent} cannot be written: cgroup v1 gives limits to root only; "
-                    "run as root, or boot this host with systemd.unified_cgroup_hierarchy=1"
+                    lacking="this host has cgroup v1, which gives limits to root only: run as "
+                    "root, or boot the host with systemd.unified_cgroup_hierarchy=1"
                 )
             continue
         branches.append(

@@ -1,0 +1,30 @@
+"""From settings to machines: what they are made of, and what makes them.
+
+Apart from `runtime`, so that a machine can be on its way while the rest is still being imported.
+"""
+
+from luminaguard.config import Settings
+from luminaguard.image.image import GuestImage
+from luminaguard.image.store import ImageStore
+from luminaguard.vm.backends.qemu.backend import QemuHypervisor
+from luminaguard.vm.hardening import profile_named
+from luminaguard.vm.spec import VmSpec
+
+
+def machine_spec(settings: Settings, image: GuestImage | str) -> VmSpec:
+    """Return the shape of machines that run an image, given itself or by name.
+
+    Raises:
+        ImageError: there is no such image.
+        ConfigError: there is no such hardening profile.
+    """
+    if isinstance(image, str):
+        image = ImageStore(settings.cache_dir).current(image)
+    profile = profile_named(settings.vm.profile, lsm=settings.vm.lsm)
+    return VmSpec(image=image, memory_mib=settings.vm.memory_mib, profile=profile)
+
+
+def qemu(settings: Settings) -> QemuHypervisor:
+    """Return the hypervisor that the settings describe; close it after its machines."""
+    waived = frozenset(settings.vm.allow_missing_layers)
+    return QemuHypervisor(settings.cache_dir, settings.runtime_dir, allow_missing=waived)
