@@ -10,11 +10,13 @@ from luminaguard_guest.faults import GuestFault
 from luminaguard_guest.lsm import Lsm
 from luminaguard_guest.profile import Profile
 from luminaguard_guest.seccomp import filter_for
+from luminaguard_guest.syscalls import NUMBERS
 
 _OWN_LABEL = "/proc/self/attr/current"
 _TRIAL = "/trial"
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
 
 
 class Confinement:
@@ -79,11 +81,18 @@ class Confinement:
             if (answer := _failure(lambda: os.mkdir(_TRIAL))) != errno.EACCES:
                 return f"a directory made in / gives {answer}"
             # Without a filter the kernel finds that the address is none: EFAULT.
-            if _libc.adjtimex(None) >= 0 or (answer := ctypes.get_errno()) != errno.EPERM:
+            if (
+                _libc.syscall(_number("adjtimex"), None) >= 0
+                or (answer := ctypes.get_errno()) != errno.EPERM
+            ):
                 return f"adjtimex gives {answer}"
         except (OSError, GuestFault) as error:
             return f"{type(error).__name__}: {error}"
         return "held"
+
+
+def _number(call: str) -> int:
+    return NUMBERS[os.uname().machine][call]
 
 
 def _failure(act: Callable[[], None]) -> int:

@@ -13,6 +13,7 @@ from luminaguard.image.image import GuestImage
 from luminaguard.testing.hypervisor import FakeHypervisor
 from luminaguard.vm.backends.apple.backend import AppleHypervisor
 from luminaguard.vm.hypervisor import Hypervisor
+from luminaguard.vm.linux import anonymous_file
 from luminaguard.vm.spec import VmSpec
 
 DOUBLES = ("fake", "apple-double")
@@ -99,9 +100,9 @@ def disks(backend: str, tmp_path: Path) -> Generator[tuple[int, int]]:
     tree.mkdir()
     (tree / "a.txt").write_text("old\n")
     if backend in DOUBLES:
-        image = os.memfd_create("image")
+        image = anonymous_file(tmp_path)
         os.write(image, b"hsqs")
-        scratch = os.memfd_create("scratch")
+        scratch = anonymous_file(tmp_path)
     else:
         from luminaguard.vm.disks import scratch_disk
         from vm_fixtures import imaged

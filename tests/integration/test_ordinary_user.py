@@ -29,7 +29,7 @@ NAME = "luminaguard-test"
 RANGE = (1_500_000_000, 65_536)
 """Ids of the host that nobody else has, for that user's machines."""
 SEEN = ("passwd", "group", "subuid", "subgid")
-REFUSED = """
+BOOT = """
 import anyio, sys
 from pathlib import Path
 from luminaguard.errors import HypervisorUnavailable
@@ -41,13 +41,19 @@ async def main():
     image = GuestImage(directory=Path(sys.argv[1]), digest=sys.argv[2])
     hypervisor = QemuHypervisor(Path("cache").absolute(), Path("run").absolute(), image=image)
     try:
-        await hypervisor.boot(VmSpec(image=image))
+        async with await hypervisor.boot(VmSpec(image=image)) as machine:
+            lacking = machine.isolation.jail.missing.get("distinct-uid")
+            sys.stdout.write(f"BOOTED {lacking}")
     except HypervisorUnavailable as refusal:
         sys.stdout.write(f"REFUSED {refusal} HINT {refusal.hint}")
     finally:
         hypervisor.close()
 
 anyio.run(main)
+"""
+OPEN = """
+from luminaguard.vm.backends.qemu.confinement.subuids import SubordinateUids
+SubordinateUids.open()
 """
 
 
@@ -168,14 +174,44 @@ def test_a_range_of_uids_gives_each_machine_of_an_ordinary_user_one_of_its_own(
     run_as_user(home, python, [*ESCAPED, *ENDS], "not its_cgroup", range_of_uids)
 
 
+def refusing(home: Path, name: str) -> list[str]:
+    """Return a prefix under which one of the host's tools does nothing but refuse."""
+    (home / name).write_text(f"#!/bin/sh\necho '{name}: not today' >&2; exit 1\n")
+    (home / name).chmod(0o755)
+    lay = f"mount --bind '{home}/{name}' '{shutil.which(name)}'; exec \"$@\""
+    return ["sh", "-ec", lay, "sh"]
+
+
+def test_a_range_that_the_kernel_refuses_is_said_and_stops_nobody(
+    home: Path, python: str, range_of_uids: list[str], guest_image: GuestImage
+) -> None:
+    (home / "boot.py").write_text(BOOT)
+    image = home / "cache" / "images" / "default" / guest_image.digest
+    command = [python, "-B", "boot.py", str(image), guest_image.digest]
+    ran = as_user(home, *command, within=[*range_of_uids, *refusing(home, "nsenter")])
+    assert ran.stdout.startswith("BOOTED"), ran.stdout + ran.stderr
+    assert "nsenter: not today" in ran.stdout
+    wait_until_nobody_is_left()
+
+
+def test_a_range_that_cannot_be_mapped_is_said(
+    home: Path, python: str, range_of_uids: list[str]
+) -> None:
+    within = [*range_of_uids, *refusing(home, "newuidmap")]
+    ran = as_user(home, python, "-B", "-c", OPEN, within=within)
+    assert "NoSubordinates" in ran.stderr
+    assert "newuidmap: not today" in ran.stderr
+    wait_until_nobody_is_left()
+
+
 def test_a_host_without_user_namespaces_is_refused_with_the_mend(
     home: Path, python: str, guest_image: GuestImage
 ) -> None:
-    (home / "refused.py").write_text(REFUSED)
+    (home / "boot.py").write_text(BOOT)
     image = home / "cache" / "images" / "default" / guest_image.digest
     script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
     outer = ["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"]
-    ran = as_user(home, *outer, python, "-B", "refused.py", str(image), guest_image.digest)
+    ran = as_user(home, *outer, python, "-B", "boot.py", str(image), guest_image.digest)
     assert ran.stdout.startswith("REFUSED"), ran.stdout + ran.stderr
     assert "mount, pid, net and ipc namespaces are missing" in ran.stdout
     assert "max_user_namespaces" in ran.stdout

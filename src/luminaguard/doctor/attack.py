@@ -80,6 +80,18 @@ class Finding:
     """How to get what is unavailable."""
 
 
+class CannotTry(Exception):
+    """This host lacks what an attack, or the control that it is against, needs.
+
+    Only what was looked for and not found says so: a control that fails is not lacking, it fails.
+    """
+
+    def __init__(self, why: str, get: str) -> None:
+        """Say what is lacking, and how to get it."""
+        super().__init__(why)
+        self.get = get
+
+
 Judge = Callable[[Evidence], Finding]
 Stage = Callable[[Ground], Awaitable[Sequence[Step]]]
 """Host-side code that tries an attack over whole machines and returns what happened."""

@@ -15,6 +15,7 @@ from luminaguard.config import Settings
 from luminaguard.doctor.attack import (
     DONE,
     Attack,
+    CannotTry,
     Evidence,
     GuestScript,
     JailScript,
@@ -26,7 +27,7 @@ from luminaguard.doctor.inside import try_inside
 from luminaguard.doctor.jailed import try_from_the_vmm
 from luminaguard.doctor.judges import unavailable
 from luminaguard.doctor.report import Report
-from luminaguard.errors import HypervisorUnavailable, LuminaGuardError
+from luminaguard.errors import LuminaGuardError
 from luminaguard.runtime import machine_spec
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.linux import try_lock
@@ -105,8 +106,8 @@ async def try_all(
 async def _try_stage(ground: Ground, attack: Attack, stage: Stage) -> Result:
     try:
         steps = await stage(ground)
-    except HypervisorUnavailable as lacking:
-        finding = unavailable(str(lacking), lacking.hint or "")
+    except CannotTry as lacking:
+        finding = unavailable(str(lacking), lacking.get)
         return Result(attack=attack, finding=finding, evidence=Evidence())
     except (LuminaGuardError, OSError, ValueError) as problem:
         evidence = Evidence(trouble=f"{type(problem).__name__}: {problem}")

@@ -70,7 +70,7 @@ until_refused("processes", bomb, at_most=4096, every=64)
 hoard = []
 until_refused("MiB", lambda: hoard.append(bytearray(b"x") * 2**20), at_most=4096, every=8)
 """,
-        Stops(frozenset({"ENOMEM"}), at_most=512, at_least=64, ends=_KILLED),
+        Stops(frozenset({"ENOMEM"}), at_most=384, at_least=64, ends=_KILLED),
     ),
     _attack(
         "memory-hog-in-shared-memory",
@@ -81,7 +81,7 @@ out = os.open("/dev/shm/try-hog", os.O_WRONLY | os.O_CREAT)
 until_refused("MiB", lambda: os.write(out, bytes(2**20)), at_most=4096)
 os.unlink("/dev/shm/try-hog")
 """,
-        Stops(frozenset({"ENOSPC", "ENOMEM"}), at_most=512, ends=_KILLED),
+        Stops(frozenset({"ENOSPC"}), at_most=64),
     ),
     _attack(
         "open-files-flood",

@@ -9,13 +9,12 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from luminaguard.doctor.attack import Step
+from luminaguard.doctor.attack import CannotTry, Step
 from luminaguard.doctor.ground import WORKSPACE, Ground
 from luminaguard.doctor.stages.tell import awaited, fact, said
 from luminaguard.domain.execution import Execution
 from luminaguard.domain.harvest import FileBytes, UpperFile
 from luminaguard.domain.isolation import Tier
-from luminaguard.errors import HypervisorUnavailable
 from luminaguard.vm.hypervisor import MicroVM
 from luminaguard.vm.linux import data_extents, read_at
 
@@ -72,9 +71,9 @@ async def guess_where_programs_lie(ground: Ground) -> Sequence[Step]:
             seen.append((await said(machine.vm, _LOOKS)).splitlines())
             tiers.add(machine.vm.isolation.tier)
     if seen[0] == seen[1] and tiers == {Tier.EMULATED}:
-        raise HypervisorUnavailable(
+        raise CannotTry(
             "emulated guests lay programs out the same way each time, for a third of their speed",
-            hint="a host with hardware virtualization",
+            "a host with hardware virtualization",
         )
     return [fact(did, place) for one in seen for did, place in zip(LAID_OUT, one, strict=True)]
 

@@ -12,11 +12,10 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from luminaguard.doctor.attack import Step
+from luminaguard.doctor.attack import CannotTry, Step
 from luminaguard.doctor.ground import Ground, is_gone
 from luminaguard.doctor.stages.tell import fact, tried
 from luminaguard.doctor.words import error_name
-from luminaguard.errors import HypervisorUnavailable
 from luminaguard.runtime import Session
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.backends.qemu.confinement.hosttools import tool
@@ -108,7 +107,7 @@ async def _reuse(ground: Ground, tree: Path) -> Sequence[Step]:
 async def read_a_template_as_another_user(ground: Ground) -> Sequence[Step]:
     """Read a saved guest as another user of this host."""
     if user_id() != 0:
-        raise HypervisorUnavailable("only root can try it as another user", hint="run as root")
+        raise CannotTry("only root can try it as another user", "run as root")
     names = [str(path) for path in sorted(ground.template.directory.iterdir())]
     return await to_thread.run_sync(lambda: [_read_as_nobody(name) for name in names])
 

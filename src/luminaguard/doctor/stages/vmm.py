@@ -8,11 +8,11 @@ from pathlib import Path
 
 import anyio
 
-from luminaguard.doctor.attack import Step
+from luminaguard.doctor.attack import CannotTry, Step
 from luminaguard.doctor.ground import Ground, is_gone
 from luminaguard.doctor.layers import how_to_get
 from luminaguard.doctor.stages.tell import fact, refusal, tried
-from luminaguard.errors import GuestLost, HypervisorUnavailable, VmError
+from luminaguard.errors import GuestLost, VmError
 from luminaguard.vm.backends.qemu.accelerator import by_name
 from luminaguard.vm.backends.qemu.command import Shape, Wiring, clone_command
 from luminaguard.vm.backends.qemu.confinement.uids import LOCKS
@@ -99,7 +99,7 @@ async def share_a_user(ground: Ground) -> Sequence[Step]:
     async with await ground.hypervisor.restore(ground.template) as one:
         why = one.isolation.jail.missing.get("distinct-uid")
         if why is not None:
-            raise HypervisorUnavailable(why, hint=how_to_get("distinct-uid"))
+            raise CannotTry(why, how_to_get("distinct-uid"))
         mine = os.stat(f"/proc/{one.pid}").st_uid
         steps = [fact("the host's root or our own user", mine in {0, user_id()})]
         async with await ground.hypervisor.restore(ground.template) as two:

@@ -10,6 +10,7 @@ from applevz import APPLE_SILICON, WAIVED, FakeMac, Made, arm_image
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.apple.backend import AppleHypervisor
 from luminaguard.vm.backends.apple.host import MacFacts
+from luminaguard.vm.linux import anonymous_file
 from luminaguard.vm.spec import VmSpec
 
 
@@ -56,9 +57,9 @@ def make(mac: FakeMac, image: GuestImage, tmp_path: Path) -> Made:
 
 
 @pytest.fixture
-def disks() -> Generator[tuple[int, int]]:
+def disks(tmp_path: Path) -> Generator[tuple[int, int]]:
     """A workspace image and a scratch disk."""
-    image, scratch = os.memfd_create("image"), os.memfd_create("scratch")
+    image, scratch = anonymous_file(tmp_path), anonymous_file(tmp_path)
     os.write(image, b"hsqs" + bytes(8000) + b"end of the image")
     os.write(scratch, bytes(1024) + b"ext4")
     yield image, scratch

@@ -12,10 +12,10 @@ import anyio
 from anyio.to_thread import run_sync
 
 from luminaguard.domain.isolation import Isolation
-from luminaguard.errors import GuestLost, HypervisorUnavailable
+from luminaguard.errors import GuestLost, HypervisorUnavailable, VmError
 from luminaguard.vm.backends.qemu.architecture import host_architecture
 from luminaguard.vm.backends.qemu.command import Shape, Wiring
-from luminaguard.vm.backends.qemu.confinement.apparmor import PROFILE, AppArmor, find_profile
+from luminaguard.vm.backends.qemu.confinement.apparmor import AppArmor, find_profile
 from luminaguard.vm.backends.qemu.confinement.berth import Berth, Berths
 from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
 from luminaguard.vm.backends.qemu.confinement.cgroups.machine import MachineCgroup
@@ -45,6 +45,9 @@ _BESIDE_GUEST_THREADS = 80
 """QEMU's own: at most 64 workers, some more, and the processes that confine it."""
 _WEIGHT_PER_CPU = 50
 """Half of what each of the user's own programs has."""
+
+_REFUSING = ("nsenter:", "setpriv:", "bwrap:")
+"""Tools that use a user's subordinate ids, as they begin what they say."""
 
 CommandBuilder = Callable[[Shape, Wiring], list[str]]
 
@@ -122,47 +125,31 @@ class Launcher:
         """
         try:
             return await self._attempt(shape, files, build, namespaces=True)
-        except (HypervisorUnavailable, GuestLost) as problem:
-            if self._goes_without(str(problem)):
-                return await self.launch(shape, files, build)
-            if isinstance(problem, GuestLost) or not self._allow_missing >= NAMESPACE_LAYERS:
+        except HypervisorUnavailable:
+            if not self._allow_missing >= NAMESPACE_LAYERS:
                 raise
         return await self._attempt(shape, files, build, namespaces=False)
 
-    def _goes_without(self, problem: str) -> bool:
-        """Give up a layer beyond the minimum that may be why a start failed; False if none is."""
-        if self._apparmor.profile is not None and PROFILE in problem:
+    def _goes_without(self, problem: str, berth: Berth, apparmor: AppArmor) -> bool:
+        """Give up a layer beyond the minimum that its tool refused; False if none did.
+
+        For good: whatever else ends a start is no reason to be confined less from then on.
+        """
+        if apparmor.profile is not None and "setpriv:" in problem:
             self._apparmor = AppArmor(lacking=f"the profile cannot be taken on: {problem}")
-            return True
-        return self._berths.give_up_uids(f"the subordinate uids cannot be used here: {problem}")
+        elif berth.is_subordinate and any(name in problem for name in _REFUSING):
+            self._berths.give_up_uids(f"the subordinate uids cannot be used here: {problem}")
+        else:
+            return False
+        return True
 
     async def _attempt(
         self, shape: Shape, files: Files, build: CommandBuilder, *, namespaces: bool
     ) -> Launched:
         root = await self._jail_root(shape.binary)
-        berth = await self._berths.take(_cgroup_limits(shape), shape.accelerator.device)
-        try:
-            return await self._start(shape, files, build, root, berth, namespaces=namespaces)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await berth.cgroup.remove()
-            raise
-
-    async def _start(
-        self,
-        shape: Shape,
-        files: Files,
-        build: CommandBuilder,
-        root: JailRoot,
-        berth: Berth,
-        *,
-        namespaces: bool,
-    ) -> Launched:
-        control, control_end = socket.socketpair()
-        agent, agent_end = socket.socketpair()
-        client = GuestClient(Channel(agent))
-        wiring = files.wiring(control_end.fileno(), agent_end.fileno(), self._undertaker.mark)
-        inherited = [*wiring.all(), *((files.state,) if files.state is not None else ())]
+        berth = await self._berths.take(
+            _cgroup_limits(shape), shape.accelerator.device, namespaces=namespaces
+        )
         confinement = Confinement(
             root=root,
             limits=_limits(shape),
@@ -173,6 +160,32 @@ class Launcher:
             mark=self._undertaker.mark,
             namespaces=namespaces,
         )
+        apparmor = self._apparmor
+        try:
+            return await self._start(shape, files, build, confinement, berth, apparmor)
+        except BaseException as problem:
+            with anyio.CancelScope(shield=True):
+                await berth.cgroup.remove()
+            if not isinstance(problem, VmError) or not self._goes_without(
+                str(problem), berth, apparmor
+            ):
+                raise
+        return await self._attempt(shape, files, build, namespaces=namespaces)
+
+    async def _start(
+        self,
+        shape: Shape,
+        files: Files,
+        build: CommandBuilder,
+        confinement: Confinement,
+        berth: Berth,
+        apparmor: AppArmor,
+    ) -> Launched:
+        control, control_end = socket.socketpair()
+        agent, agent_end = socket.socketpair()
+        client = GuestClient(Channel(agent))
+        wiring = files.wiring(control_end.fileno(), agent_end.fileno(), self._undertaker.mark)
+        inherited = [*wiring.all(), *((files.state,) if files.state is not None else ())]
         self._undertaker.start(self._berths.cgroups.parents)
         try:
             process = await VmmProcess.start(
@@ -187,7 +200,7 @@ class Launcher:
             control_end.close()
             agent_end.close()
             berth.disembark()
-        return await self._greet(process, control, client, shape, files, berth)
+        return await self._greet(process, control, client, shape, files, berth, apparmor)
 
     async def _greet(
         self,
@@ -197,6 +210,7 @@ class Launcher:
         shape: Shape,
         files: Files,
         berth: Berth,
+        apparmor: AppArmor,
     ) -> Launched:
         qmp = Qmp()
         try:
@@ -214,7 +228,7 @@ class Launcher:
                 sealed_memory=None if files.state is None else files.memory,
                 runtime_private=make_private(self._runtime_dir),
                 berth=berth,
-                apparmor=self._apparmor,
+                apparmor=apparmor,
             )
             require_minimum(jail, allow_missing=self._allow_missing, clone=files.state is not None)
         except BaseException as problem:

@@ -7,6 +7,7 @@ cards and records.
 from contextlib import suppress
 from dataclasses import dataclass
 
+import anyio
 from anyio.to_thread import run_sync
 
 from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
@@ -24,6 +25,11 @@ class Berth:
     lease: UidLease | None
     no_uid: str | None
     """Why it has no user of its own; None when it has one."""
+
+    @property
+    def is_subordinate(self) -> bool:
+        """Whether its uid is out of the user's own range."""
+        return self.lease is not None and self.lease.namespace is not None
 
     def disembark(self) -> None:
         """Give up this process's hold on the uid; the machine's own ends with the machine."""
@@ -44,27 +50,29 @@ class Berths:
         self.cgroups = Cgroups(mark)
         self._subordinates: SubordinateUids | None = None
         self._no_uid: str | None = None
+        self._opening = anyio.Lock()
 
-    async def take(self, limits: CgroupLimits, device: str | None = None) -> Berth:
+    async def take(
+        self, limits: CgroupLimits, device: str | None = None, *, namespaces: bool = True
+    ) -> Berth:
         """Return a free berth; the caller disembarks, and removes its cgroup.
 
         Args:
             limits: What the machine may take of the host.
             device: Host device that the machine needs, such as /dev/kvm.
+            namespaces: Whether the machine gets namespaces.
 
         Raises:
             HypervisorUnavailable: this process is root, and every uid is taken.
         """
-        lease, no_uid = await self._lease(device)
+        async with self._opening:
+            lease, no_uid = await self._lease(device, namespaces=namespaces)
         return Berth(cgroup=self.cgroups.make(limits), lease=lease, no_uid=no_uid)
 
-    def give_up_uids(self, reason: str) -> bool:
-        """Go on without uids of the user's range; False when none were in use."""
-        if self._subordinates is None:
-            return False
+    def give_up_uids(self, reason: str) -> None:
+        """Go on without uids of the user's range."""
         self.close()
         self._no_uid = reason
-        return True
 
     def close(self) -> None:
         """Let go of what the berths came from. Idempotent."""
@@ -73,9 +81,13 @@ class Berths:
                 self._subordinates.close()
             self._subordinates = None
 
-    async def _lease(self, device: str | None) -> tuple[UidLease | None, str | None]:
+    async def _lease(
+        self, device: str | None, *, namespaces: bool
+    ) -> tuple[UidLease | None, str | None]:
         if can_switch_users():
             return lease_uid(), None
+        if not namespaces:
+            return None, "without a pid namespace LuminaGuard could not end another user's process"
         group = device_group(device)
         if group is not None:
             mend = f"let everybody open it: sudo chmod 666 {device}"
