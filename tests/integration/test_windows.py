@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from luminaguard.errors import HypervisorUnavailable
@@ -28,7 +29,8 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from luminaguard.vm.backends.qemu.portable.process import PlainProcess
-process = PlainProcess([sys.executable, "-c", "import time; time.sleep(100)"], [], Path(sys.argv[1]))
+sleep = [sys.executable, "-c", "import time; time.sleep(100)"]
+process = PlainProcess(sleep, [], Path(sys.argv[1]))
 process.watch(1 << 30)
 print(process.pid, flush=True)
 time.sleep(100)
@@ -80,10 +82,14 @@ async def test_nothing_outlives_a_killed_owner(tmp_path: Path) -> None:
     owner.kill()
     with anyio.fail_after(10):
         await owner.aclose()
+    assert await anyio.to_thread.run_sync(gone, pid)
+
+
+def gone(pid: int) -> bool:
     until_s = time.monotonic() + 10
     while runs(pid) and time.monotonic() < until_s:
-        await anyio.sleep(0.1)
-    assert not runs(pid)
+        time.sleep(0.1)
+    return not runs(pid)
 
 
 def runs(pid: int) -> bool:
