@@ -20,7 +20,10 @@ from luminaguard.errors import (
 )
 from luminaguard.vm.hypervisor import GuestMount
 from luminaguard.vm.lifecycle import VmState
+from luminaguard.vm.pool.pool import MachinePool
+from luminaguard.vm.pool.settings import PoolSettings
 from luminaguard.vm.spec import VmSpec
+from pooling import FakeMemory
 
 pytestmark = pytest.mark.anyio
 
@@ -292,3 +295,27 @@ async def test_a_cancelled_boot_leaves_no_machine(
     assert scope.cancelled_caught
     assert mac.living == []
     assert list((tmp_path / "run/apple").iterdir()) == []
+
+
+@pytest.mark.parametrize("saves", [True, False])
+async def test_a_pool_hands_out_warm_machines_whether_or_not_they_can_be_saved(
+    make: Made, mac: FakeMac, spec: VmSpec, disks: tuple[int, int], saves: bool
+) -> None:
+    mac.twins = saves
+    hypervisor = make()
+    await hypervisor.probe()
+    assert hypervisor.capabilities.snapshots is saves
+    began = {what: mac.did.count(what) for what in ("start", "restore")}
+    settings = PoolSettings(size=2, memory_reserve_mib=1)
+    async with MachinePool(hypervisor, spec, settings, memory=FakeMemory()) as pool:
+        await pool.filled(10)
+        assert [machine.state for machine in mac.living] == ["paused", "paused"]
+        made = mac.did.count("restore" if saves else "start")
+        assert made - began["restore" if saves else "start"] >= 2
+        lease = await pool.lease("session-1")
+        await lease.vm.attach(workspace_fd=disks[0], scratch_fd=disks[1])
+        if lease.vm.state is VmState.PAUSED:
+            await lease.vm.resume()
+        await lease.vm.reseed(bytes(64), 1)
+        await lease.vm.mount(GuestMount(path="/srv/project", filesystem="squashfs"))
+        await lease.release()
