@@ -277,6 +277,7 @@ class FakeMachine:
     def saveMachineStateToURL_completionHandler_(
         self, url: FakeUrl, handler: vz.Completion, /
     ) -> None:
+        assert not any(agent.is_connected() for agent in self.agents), "saved while connected"
         if self.state == "paused":
             kept = self.configuration.fingerprint() | {"noise": secrets.token_hex(4096)}
             Path(url.path()).write_text(json.dumps(kept), encoding="ascii")

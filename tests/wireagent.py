@@ -73,6 +73,15 @@ class WireAgent(threading.Thread):
         except OSError:
             return
 
+    def is_connected(self) -> bool:
+        """Whether the host's end is still open."""
+        try:
+            return self._connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     def _next(self, wait_s: float | None) -> tuple[int, wire.Message] | None:
         """Return the next message; None when the time is over or the host hung up."""
         until_s = None if wait_s is None else time.monotonic() + wait_s

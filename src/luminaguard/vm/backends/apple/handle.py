@@ -33,7 +33,6 @@ class MachineHandle:
         self._queue = queue
         self._machine = machine
         self._delegate = framework.make_delegate(self._ended)
-        self._connection: SocketConnection | None = None
         self._was_begun = False
         self.why_ended: str | None = None
         """Set once the machine has ended, whoever ended it."""
@@ -112,7 +111,6 @@ class MachineHandle:
         def begin(done: Completion) -> None:
             def connected(connection: SocketConnection | None, error: NSError | None) -> None:
                 if connection is not None:
-                    self._connection = connection
                     made.append(_own_socket(connection))
                 done(error)
 
@@ -127,7 +125,6 @@ class MachineHandle:
         Raises:
             VmError: macOS did not stop it.
         """
-        self._connection = None
         if not (self.alive and self._was_begun):  # macOS refuses to stop what never ran
             self._ended("it was stopped")
             return
@@ -158,6 +155,8 @@ class MachineHandle:
 
 
 def _own_socket(connection: SocketConnection) -> socket.socket:
-    """Return a socket of our own; the connection closes its descriptor when it goes away."""
+    """Return a socket of our own, the only one left: the guest is to notice when it is closed."""
     family = getattr(socket, "AF_UNIX", socket.AF_INET)
-    return socket.socket(family, socket.SOCK_STREAM, fileno=os.dup(connection.fileDescriptor()))
+    fd = os.dup(connection.fileDescriptor())
+    connection.close()
+    return socket.socket(family, socket.SOCK_STREAM, fileno=fd)
