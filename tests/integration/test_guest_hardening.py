@@ -5,6 +5,7 @@ The same tests run where AppArmor is enforced and where SELinux is.
 
 import os
 import shutil
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +176,33 @@ async def test_disk_bandwidth_is_bounded(machine: MicroVM) -> None:
     report = await shell(machine, script)
     assert report.exit_code == 0, report
     assert report.duration_s > 2, report
+
+
+TRACING = """
+import ctypes, os, signal
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long] * 2 + [ctypes.c_void_p] * 2
+child = os.fork()
+if not child:
+    libc.ptrace(0, 0, None, None)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    os._exit(7)
+os.waitpid(child, 0)
+libc.ptrace(1, child, id(child), None)
+print(ctypes.get_errno(), open(f"/proc/{child}/mem", "r+b", buffering=0).seek(id(child)) > 0)
+libc.ptrace(7, child, None, None)
+print(os.waitpid(child, 0)[1] >> 8, libc.personality(0x40000), libc.unshare(0x10000000))
+"""
+
+
+async def test_a_relaxed_guest_lets_programs_trace_their_own_and_no_more(
+    qemu: QemuHypervisor, vm_spec: VmSpec
+) -> None:
+    async with await qemu.boot(replace(vm_spec, profile=profile_named("relaxed"))) as machine:
+        assert machine.isolation.guest == GuestHardening(profile="relaxed", lsm="apparmor")
+        await machine.reseed(os.urandom(64), time.time_ns())
+        report = await run(machine, "python3", "-c", TRACING, cwd="/tmp")
+        assert report.stdout == b"0 True\n7 0 -1\n", report
 
 
 async def test_a_guest_whose_policy_cannot_be_loaded_is_no_machine(

@@ -169,3 +169,14 @@ print((used() - before) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - wall))
     assert report.exit_code == 0, report
     assert 0.3 < float(report.stdout) < 0.975
     assert len(report.leftover) == 8
+
+
+async def test_nothing_is_mounted_writable_but_what_commands_work_on(machine: MicroVM) -> None:
+    report = await run(machine, "cat", "/proc/self/mounts")
+    lines = [line.split()[1:4] for line in report.stdout.decode().splitlines()]
+    top = {point: (kind, options.split(",")) for point, kind, options in lines}
+    writable = {point for point, (_, options) in top.items() if "rw" in options}
+    own = {"/dev", "/dev/pts", "/dev/shm", "/proc", "/home", "/tmp", "/var/tmp", WORKSPACE}
+    assert writable == own
+    assert all("nosuid" in options for _, options in top.values())
+    assert all("nodev" in options for point, (_, options) in top.items() if "/dev" not in point)

@@ -11,10 +11,12 @@ from pathlib import Path
 from anyio import to_thread
 
 from luminaguard.bench.samples import Samples
+from luminaguard.config import Settings
 from luminaguard.domain.execution import Execution
+from luminaguard.machines import machine_spec
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.backends.qemu.launch import find_qemu
-from luminaguard.vm.hypervisor import Template
+from luminaguard.vm.hypervisor import Probe, Template
 from luminaguard.vm.spec import VmSpec
 
 FLOOR = "qemu -M none, start to greeting"
@@ -62,17 +64,21 @@ async def restores(
                 await machine.execute(Execution(argv=("/bin/sh", "-c", "echo hi")))
 
 
-async def measure_machines(
-    samples: Samples, spec: VmSpec, cache_dir: Path, runtime_dir: Path, n: int
-) -> None:
-    """Take all figures of this module; the template is made beforehand, outside of the clock."""
-    hypervisor = QemuHypervisor(cache_dir, runtime_dir)
+async def measure_machines(samples: Samples, settings: Settings, n: int) -> Probe:
+    """Take all figures of this module; return what the machines ran on.
+
+    The template is made beforehand, outside of the clock.
+    """
+    spec = machine_spec(settings, settings.vm.image)
+    hypervisor = QemuHypervisor(settings.cache_dir, settings.runtime_dir, image=spec.image)
     try:
+        probe = await hypervisor.probe()
         template = await hypervisor.template(spec)
         await cold_boots(samples, hypervisor, spec, max(3, n // 4))
         await restores(samples, hypervisor, template, n)
     finally:
         hypervisor.close()
+    return probe
 
 
 def sample_tree(parent: Path, files: int) -> Path:

@@ -6,7 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from anyio import to_thread
+
 from luminaguard.approval.card import DiffCard
+from luminaguard.bench.host import measure_files
 from luminaguard.bench.machines import sample_tree
 from luminaguard.bench.samples import Samples
 from luminaguard.config import Settings
@@ -66,27 +69,28 @@ async def measure_sessions(samples: Samples, settings: Settings, parent: Path, n
     approver = Answering()
     tree = sample_tree(parent, 10_000)
     own = replace(settings, state_dir=parent / "state")
+    await to_thread.run_sync(measure_files, samples, tree, parent, max(3, n // 3))
     async with Session(tree, approver=approver, settings=own) as session:
-        first = _as(OutcomeKind.EXECUTED, await session.exec(["true"]))
+        first = expect(OutcomeKind.EXECUTED, await session.exec(["true"]))
         samples.add(IMAGE, first.timings_ms["image_ms"])
         for _ in range(n):
-            echo = _as(OutcomeKind.EXECUTED, await session.exec(["sh", "-c", "echo hi"]))
+            echo = expect(OutcomeKind.EXECUTED, await session.exec(["sh", "-c", "echo hi"]))
             samples.add(SETTLED, echo.timings_ms["exec_ms"] + echo.timings_ms["harvest_ms"])
-            python = _as(OutcomeKind.EXECUTED, await session.call("python", code="print(1)"))
+            python = expect(OutcomeKind.EXECUTED, await session.call("python", code="print(1)"))
             samples.add(PYTHON, python.timings_ms["exec_ms"])
         for number in range(n):
             code = _EDIT_50.replace("ROUND", str(number))
-            edited = _as(OutcomeKind.COMMITTED, await session.call("python", code=code))
+            edited = expect(OutcomeKind.COMMITTED, await session.call("python", code=code))
             samples.add(HARVEST, edited.timings_ms["harvest_ms"])
             samples.add(COMMIT, edited.timings_ms["commit_ms"])
         approver.end = End.REJECTED
         for _ in range(max(3, n // 3)):
-            _as(OutcomeKind.DISCARDED, await session.exec(["sh", "-c", "rm d0/f50.py"]))
+            expect(OutcomeKind.DISCARDED, await session.exec(["sh", "-c", "rm d0/f50.py"]))
             with samples.timed(REBUILD):
-                _as(OutcomeKind.EXECUTED, await session.exec(["true"]))
+                expect(OutcomeKind.EXECUTED, await session.exec(["true"]))
 
 
-def _as(expected: OutcomeKind, outcome: Outcome) -> Outcome:
+def expect(expected: OutcomeKind, outcome: Outcome) -> Outcome:
     """Return the outcome, if it is what is being timed."""
     if outcome.kind is not expected:
         raise LuminaGuardError(f"a benchmark call ended {outcome.kind}: {outcome.error}")

@@ -73,13 +73,14 @@ def build_command(
         npm=read_lock(lock, host_architecture()) if lock else None,
     )
     recipe = load_recipe(name, packages=packages, needed=wanted.debian_packages)
+    before = _kinds(store, name)
     with Stages() as stages, _workbench() as workbench:
         built = build(
             store, recipe, stages.show, wanted=wanted, workbench=workbench, rebuild=rebuild
         )
     seconds = round(time.monotonic() - started, 1)
     manifest = store.manifest(built)
-    left = left_out(wanted)
+    left = left_out(wanted) + _no_longer(before, _kinds(store, name))
     if as_json:
         facts = {**_facts(built, manifest), "current": True, "seconds": seconds, "notes": left}
         click.echo(json.dumps(facts))
@@ -191,6 +192,26 @@ def _workbench() -> Generator[MachineWorkbench]:
         yield MachineWorkbench(hypervisor, settings.cache_dir)
     finally:
         hypervisor.close()
+
+
+_OPTIONS = {PackageKind.WHEEL: "--requirements", PackageKind.NPM: "--npm"}
+
+
+def _kinds(store: ImageStore, name: str) -> frozenset[PackageKind]:
+    try:
+        manifest = store.manifest(store.current(name))
+    except ImageError:
+        return frozenset()
+    return frozenset(each.kind for each in manifest.packages)
+
+
+def _no_longer(before: frozenset[PackageKind], after: frozenset[PackageKind]) -> list[str]:
+    """Say what the image before had and this one has not, as its options were not given again."""
+    return [
+        f"the image before had packages by {option}; this one was built without"
+        for kind, option in _OPTIONS.items()
+        if kind in before and kind not in after
+    ]
 
 
 def _counted(manifest: Manifest) -> str:

@@ -15,8 +15,13 @@ _LOCK_POLL_S = 0.05
 
 
 def make_private(directory: Path) -> bool:
-    """Make `directory` 0700 if it does not exist; return whether only this user may enter it."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make `directory` 0700 if it does not exist; return whether only this user may enter it.
+
+    What is missing above it is made 0700 as well: it may be somebody else's private directory.
+    """
+    for place in (*reversed(directory.parents), directory):
+        if not place.exists():
+            place.mkdir(mode=0o700, exist_ok=True)
     about = os.lstat(directory)
     mine = about.st_uid == user_id() and stat.S_ISDIR(about.st_mode)
     return mine and stat.S_IMODE(about.st_mode) & 0o077 == 0

@@ -19,6 +19,9 @@ from luminaguard.vm.spec import VmSpec
 
 _PLACE = "/build"
 _MEMORY_MIB = 1024
+_VCPUS = min(os.cpu_count() or 1, 2)
+"""Byte code is compiled by one process for each. Measured under emulation, on two busy cores, for
+15 wheels: 96 s with two, 124 s with one; the result is the same, byte for byte."""
 _SCRATCH_BYTES = 6 << 30
 """Sparse: takes only what is written, and bounds it."""
 _COMMAND_LIMIT_S = 3600.0
@@ -50,7 +53,7 @@ class MachineWorkbench:
         command: tuple[str, ...],
         take: Callable[[UpperRecord], None],
     ) -> GuestReport:
-        spec = VmSpec(image=image, memory_mib=_MEMORY_MIB)
+        spec = VmSpec(image=image, memory_mib=_MEMORY_MIB, vcpus=_VCPUS)
         async with await self._hypervisor.boot(spec) as machine:
             await self._furnish(machine, disk)
             execution = Execution(argv=command, cwd=_PLACE, timeout_s=_COMMAND_LIMIT_S)

@@ -117,6 +117,12 @@ def test_a_wheel_cannot_make_pip_build_what_its_metadata_names_by_address(
     assert not mark.exists()
 
 
+def test_a_version_that_does_not_exist_is_not_taken_for_a_source(index, wheels) -> None:
+    index.add(wheel("top"), source_archive("top", ""))
+    with pytest.raises(ImageError, match=r"has top==99\.0 for the guest's Python"):
+        wheels.choose(asking("top==99.0"))
+
+
 def test_an_unknown_package_is_named(index, wheels) -> None:
     with pytest.raises(ImageError, match="has nosuch for the guest's Python"):
         wheels.choose(asking("nosuch"))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from luminaguard.errors import ImageError
 from luminaguard.image import space
+from luminaguard.image.additions.pipalone import REFUSAL
 from luminaguard.image.additions.pipcomplaints import Complaint, complaint_of
 from luminaguard.image.additions.requirements import Requirements
 from luminaguard.image.guestpython import GuestPython
@@ -180,10 +181,11 @@ class Wheels:
         return ImageError(message, hint=complaint.hint)
 
     def _has_only_source(self, requirement: str) -> bool:
-        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        """Whether pip would build it, were it let: it is stopped where it starts to."""
         with tempfile.TemporaryDirectory(dir=self._directory, prefix=".asking-") as place:
-            asked = self._run("index", "versions", name, temporary=Path(place), limit_s=_ASKING_S)
-        return asked.returncode == 0
+            arguments = ("download", "--no-deps", "--dest", place, requirement)
+            asked = self._run(*arguments, temporary=Path(place), limit_s=_ASKING_S)
+        return REFUSAL.encode() in asked.stderr
 
 
 def _quoted(number: str, requirements: Requirements) -> str:

@@ -141,12 +141,14 @@ class _Plan:
             )
 
     def _ready(self) -> Iterator[Machine]:
-        """Yield the machines that may be handed out, warm ones first, the oldest of them first."""
+        """Yield what may be handed out, warm ones first, the oldest of them first.
+
+        What is too old has been discarded before.
+        """
         serving = self.state.serving
         for phase in (Phase.WARM, Phase.RESTORED):
             for machine in self.state.having(phase):
-                fits = serving is not None and machine.template == serving.key
-                if fits and machine.made_s + self._settings.max_age_s > self._now_s:
+                if serving is not None and machine.template == serving.key:
                     yield machine
 
     def switch(self) -> None:

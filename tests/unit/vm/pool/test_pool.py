@@ -150,8 +150,13 @@ async def test_the_death_of_the_owning_process_destroys_its_machine(world: World
 async def test_owner_processes_leave_no_descriptors(world: World) -> None:
     before = len(os.listdir("/proc/self/fd"))
     async with world.pool(size=0) as pool:
+        await pool.until(at_rest, LIMIT_S)
+        opened = len(os.listdir("/proc/self/fd"))
         lease = await pool.lease("session", pid=os.getpid())
+        assert len(os.listdir("/proc/self/fd")) == opened + 1
         await lease.release()
+        await anyio.wait_all_tasks_blocked()
+        assert len(os.listdir("/proc/self/fd")) == opened
         held = await pool.lease("session", pid=os.getpid())
         with pytest.raises(VmError, match="has ended"):
             await pool.lease("session", pid=2**22 + 1)

@@ -9,6 +9,7 @@ from luminaguard.vm.pool.events import (
     FIRST_RETRY_S,
     LAST_RETRY_S,
     Ended,
+    GaveUp,
     HandedOut,
     MakingBegun,
     MakingFailed,
@@ -126,6 +127,14 @@ def test_a_stream_of_newcomers_does_not_starve_who_was_served_before() -> None:
         pool.release_one()
         served.append(next(pool.state.having(Phase.LEASED)).owner)
     assert "old" in served[:2]
+
+
+def test_who_gives_up_one_request_loses_no_turn() -> None:
+    pool = full(size=0, max_machines=1)
+    pool.ask("holder", "patient", "patient", "other", "other")
+    pool.happen(GaveUp(at_s=0, ticket=2))
+    pool.release_one()
+    assert next(pool.state.having(Phase.LEASED)).owner == "patient"
 
 
 def test_one_owner_cannot_keep_others_out_by_filling_the_queue() -> None:

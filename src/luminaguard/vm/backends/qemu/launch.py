@@ -43,8 +43,8 @@ _BESIDE_GUEST_BYTES = 512 * 1024**2
 """Resident memory of QEMU itself: at most 256 MiB of translated code, and what was measured."""
 _BESIDE_GUEST_THREADS = 80
 """QEMU's own: at most 64 workers, some more, and the processes that confine it."""
-_WEIGHT_PER_CPU = 50
-"""Half of what each of the user's own programs has."""
+_WEIGHT_PER_CPU = 100
+"""As much as one of the user's own programs has, however many threads run in the machine."""
 
 _REFUSING = ("nsenter:", "setpriv:", "bwrap:")
 """Tools that use a user's subordinate ids, as they begin what they say."""
