@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import pytest
@@ -52,6 +53,34 @@ def test_importing_the_backend_imports_nothing_of_apples() -> None:
     )
     done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"
+
+
+class PlainObject:
+    """Stands for NSObject."""
+
+    @classmethod
+    def alloc(cls) -> "PlainObject":
+        return cls()
+
+    def init(self) -> "PlainObject":
+        return self
+
+
+class PlainObjC:
+    """Stands for the module `objc`."""
+
+    def lookUpClass(self, name: str) -> type:  # noqa: N802 - PyObjC's name
+        assert name == "NSObject"
+        return PlainObject
+
+
+def test_a_delegate_tells_why_a_machine_ended() -> None:
+    told: list[str] = []
+    delegate: Any = pyobjc._delegate_class(PlainObjC())(told.append)
+    delegate.guestDidStopVirtualMachine_(None)
+    delegate.virtualMachine_didStopWithError_(None, FakeError(1, "It crashed."))
+    assert told[0] == "the guest ended by itself"
+    assert "It crashed." in told[1]
 
 
 def test_without_pyobjc_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

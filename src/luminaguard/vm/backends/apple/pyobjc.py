@@ -56,11 +56,14 @@ class _ObjC(Protocol):
     """The module `objc`."""
 
     def lookUpClass(self, name: str) -> type: ...  # noqa: N802 - PyObjC's name
-    def protocolNamed(self, name: str) -> object: ...  # noqa: N802
 
 
 def _delegate_class(objc: _ObjC) -> Callable[[Callable[[str], None]], object]:
-    """Return what makes delegates; their class is defined once, as Objective-C demands."""
+    """Return what makes delegates; their class is defined once, as Objective-C demands.
+
+    It names no protocol: the framework asks for selectors, and a protocol that no program uses need
+    not exist when it is looked up. PyObjC takes a method that returns nothing for one of type void.
+    """
     base = objc.lookUpClass("NSObject")
 
     def did_stop(self: _Delegate, _machine: object) -> None:
@@ -74,8 +77,7 @@ def _delegate_class(objc: _ObjC) -> Callable[[Callable[[str], None]], object]:
         "virtualMachine_didStopWithError_": did_stop_with_error,
     }
     metaclass = cast("Callable[..., Class[_Delegate]]", type(base))
-    protocols = [objc.protocolNamed("VZVirtualMachineDelegate")]
-    kind = metaclass("LuminaGuardMachineDelegate", (base,), methods, protocols=protocols)
+    kind = metaclass("LuminaGuardMachineDelegate", (base,), methods)
 
     def make(tell: Callable[[str], None]) -> object:
         delegate = kind.alloc().init()
