@@ -20,7 +20,7 @@ from luminaguard.vm.backends.qemu.confinement.process import VmmProcess
 SHELL = os.path.realpath("/bin/sh")
 MIB = 1024 * 1024
 LIMITS = Limits(address_space_bytes=1024 * MIB, file_bytes=MIB, processes=24)
-TAKEN = CgroupLimits(memory_bytes=64 * MIB, processes=32, cpus=0.2, weight=50)
+TAKEN = CgroupLimits(memory_bytes=64 * MIB, processes=32, cpus=1.0, weight=50)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

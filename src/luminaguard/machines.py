@@ -3,11 +3,15 @@
 Apart from `runtime`, so that a machine can be on its way while the rest is still being imported.
 """
 
+import os
+from stat import S_IFDIR
+
 from luminaguard.config import Settings
 from luminaguard.image.image import GuestImage
 from luminaguard.image.store import ImageStore
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.hardening import profile_named
+from luminaguard.vm.linux import memory_file
 from luminaguard.vm.spec import VmSpec
 
 
@@ -27,4 +31,19 @@ def machine_spec(settings: Settings, image: GuestImage | str) -> VmSpec:
 def qemu(settings: Settings) -> QemuHypervisor:
     """Return the hypervisor that the settings describe; close it after its machines."""
     waived = frozenset(settings.vm.allow_missing_layers)
-    return QemuHypervisor(settings.cache_dir, settings.runtime_dir, allow_missing=waived)
+    return QemuHypervisor(
+        settings.cache_dir, settings.runtime_dir, allow_missing=waived, rehearsal=empty_workspace
+    )
+
+
+def empty_workspace() -> int:
+    """Return a workspace image with nothing in it, as an open file: what clones rehearse on."""
+    from luminaguard.workspace.send.erofs import ErofsWriter, Node  # noqa: PLC0415 - for pools only
+
+    image = memory_file("luminaguard-rehearsal")
+    try:
+        ErofsWriter(image, capacity=1).finish([Node(mode=S_IFDIR | 0o755, mtime_ns=0, links=2)])
+    except BaseException:
+        os.close(image)
+        raise
+    return image

@@ -44,6 +44,7 @@ from luminaguard_guest.wire import (
     Ping,
     Reseed,
     Stdin,
+    Unmount,
     Welcome,
     WireFault,
 )
@@ -94,6 +95,7 @@ class Agent:
         self._calls: dict[int, Call] = {}
         self._harvest: tuple[int, Iterator[Message]] | None = None
         self._sent = 0
+        self._shown: tuple[bytes, ...] = ()
         self._watched = selectors.EVENT_READ
 
     def serve(self) -> NoReturn:
@@ -192,6 +194,9 @@ class Agent:
             case Mount():
                 self._mount(request_id, message)
                 return Done()
+            case Unmount():
+                self._unmount(request_id)
+                return Done()
             case Harvest():
                 self._begin_harvest(request_id, message)
                 return None
@@ -271,15 +276,26 @@ class Agent:
     def _mount(self, request_id: int, request: Mount) -> None:
         self._require_box()
         trees = workspace.assemble(request.path, request.filesystem, self._lsm)
+        self._shown = tuple(tree.target for tree in trees)
         descriptors = [tree.descriptor for tree in trees]
         try:
-            attach = boxwire.Attach(tuple(tree.target for tree in trees))
+            attach = boxwire.Attach(self._shown)
             boxwire.send(self._box, boxwire.TO_BOX, request_id, attach, *descriptors)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         self._await_box(request_id)
         self._require_box()
+
+    def _unmount(self, request_id: int) -> None:
+        self._require_box()
+        self._quieten()
+        detach = boxwire.Detach(self._shown[::-1])
+        boxwire.send(self._box, boxwire.TO_BOX, request_id, detach)
+        self._await_box(request_id)
+        self._require_box()
+        workspace.take_apart()
+        self._shown = ()
 
     def _begin_harvest(self, request_id: int, request: Harvest) -> None:
         if self._harvest is not None:

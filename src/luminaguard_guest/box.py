@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from luminaguard_guest import child, interpreter, mounts, privileges, skeleton
-from luminaguard_guest.boxwire import FROM_BOX, TO_BOX, Attach, Receiver
+from luminaguard_guest.boxwire import FROM_BOX, TO_BOX, Attach, Detach, Receiver
 from luminaguard_guest.cgroups import SERVER, Calls, write
 from luminaguard_guest.command import Command
 from luminaguard_guest.confinement import Confinement
@@ -167,6 +167,10 @@ class Box:
                     command.kill()
             case Attach(targets=targets):
                 self._attach(targets, descriptors)
+                self._say(request_id, Done())
+            case Detach(targets=targets):
+                for target in targets:
+                    mounts.unmount(os.fsdecode(target))
                 self._say(request_id, Done())
             case _:
                 self._say(request_id, Failed("the box does not know this request"))

@@ -40,7 +40,15 @@ class Attach:
     targets: tuple[bytes, ...]
 
 
-TO_BOX = Codec(Ping, Execute, Kill, Attach)
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """Unmount these places, in their order."""
+
+    TYPE: ClassVar[int] = 34
+    targets: tuple[bytes, ...]
+
+
+TO_BOX = Codec(Ping, Execute, Kill, Attach, Detach)
 FROM_BOX = Codec(Done, Failed, Finished)
 TO_CHILD = Codec(Become)
 

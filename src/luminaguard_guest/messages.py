@@ -114,6 +114,13 @@ class Harvest:
     """Directories whose files are listed without their bytes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unmount:
+    """Take the workspace apart: what was mounted is gone, another can be. Answered by `Done`."""
+
+    TYPE: ClassVar[int] = 9
+
+
 # From the guest -----------------------------------------------------------------------------------
 
 

@@ -36,6 +36,7 @@ from luminaguard_guest.messages import (
     Reseed,
     Stdin,
     StdinTaken,
+    Unmount,
     UpperDirectory,
     UpperFile,
     UpperSpecial,
@@ -69,6 +70,7 @@ __all__ = [
     "Reseed",
     "Stdin",
     "StdinTaken",
+    "Unmount",
     "UpperDirectory",
     "UpperFile",
     "UpperSpecial",
@@ -133,7 +135,7 @@ class Codec:
         return self._messages[number](*values)
 
 
-FROM_HOST = Codec(Hello, Ping, Reseed, Mount, Execute, Stdin, Kill, Harvest)
+FROM_HOST = Codec(Hello, Ping, Reseed, Mount, Execute, Stdin, Kill, Harvest, Unmount)
 FROM_GUEST = Codec(
     Welcome,
     Done,

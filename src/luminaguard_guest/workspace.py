@@ -16,6 +16,8 @@ _LOWER = f"{_BASE}/lower"
 _MERGED = f"{_BASE}/merged"
 _SCRATCH_FLAGS = MS_NOATIME | MS_NODEV | MS_NOSUID
 UPPER = f"{_SCRATCH}/upper"
+_BOUND = (f"{_SCRATCH}/home", f"{_SCRATCH}/tmp", f"{_SCRATCH}/var-tmp")  # noqa: S108 - on the guest's own disk
+"""What is shown beside the workspace, at /home, /tmp and /var/tmp."""
 _WORK = f"{_SCRATCH}/work"
 
 ROOT_DISK, WORKSPACE_DISK, SCRATCH_DISK = "lg-root", "lg-workspace", "lg-scratch"
@@ -77,13 +79,18 @@ def assemble(path: bytes, filesystem: str, lsm: Lsm) -> list[Tree]:
     places = f"lowerdir={_LOWER},upperdir={UPPER},workdir={_WORK}"
     options = joined(places, _OPTIONS, label)
     mounts.mount("workspace", _MERGED, "overlay", MS_NOATIME | MS_NODEV | MS_NOSUID, options)
-    shown = (
-        (f"{_SCRATCH}/home", b"/home"),
-        (f"{_SCRATCH}/tmp", b"/tmp"),  # noqa: S108 - the guest's own
-        (f"{_SCRATCH}/var-tmp", b"/var/tmp"),
-        (_MERGED, path),
-    )
+    shown = (*zip(_BOUND, (b"/home", b"/tmp", b"/var/tmp"), strict=True), (_MERGED, path))
     return [Tree(descriptor=_copy(source), target=target) for source, target in shown]
+
+
+def take_apart() -> None:
+    """Unmount everything that `assemble` mounted; the box has let go of it.
+
+    Raises:
+        GuestFault: something is still in use, or nothing was mounted.
+    """
+    for place in (_MERGED, *_BOUND[::-1], _LOWER, _SCRATCH):
+        mounts.unmount(place)
 
 
 def _copy(source: str) -> int:

@@ -14,7 +14,9 @@ from luminaguard.domain.execution import Ended, Execution, GuestReport
 from luminaguard.errors import GuestError, VmError
 
 _BATCH_LIMIT_S = 90.0
-OUTPUT_BYTES = 4 * 1024**2
+_BATCH_BYTES = 4 * 1024**2
+FLOOD_BYTES = 256 * 1024
+"""Of output are kept of an attack that has a machine of its own."""
 
 
 async def try_inside(
@@ -108,8 +110,8 @@ def _with_hosts_view(evidence: Evidence, report: GuestReport, after: GuestReport
         Step(did=LIVES, value=after.exit_code if after.ended is Ended.EXITED else -1),
         Step(did=TOOK, value=round(report.duration_s, 3)),
         Step(did=LEFT, value=len(report.leftover)),
-        Step(did=KEPT, value=len(report.stdout)),
-        Step(did=DROPPED, value=report.stdout_dropped_bytes),
+        Step(did=KEPT, value=len(report.stderr)),
+        Step(did=DROPPED, value=report.stderr_dropped_bytes),
     )
     return replace(evidence, host=seen, ended=ended)
 
@@ -124,7 +126,7 @@ def execution(nonce: str, codes: Mapping[str, str], *, resident: bool, limit_s: 
         stdin=b"" if resident else program.encode(),
         cwd=WORKSPACE,
         timeout_s=limit_s,
-        output_limit_bytes=OUTPUT_BYTES,
+        output_limit_bytes=_BATCH_BYTES if limit_s == _BATCH_LIMIT_S else FLOOD_BYTES,
     )
 
 

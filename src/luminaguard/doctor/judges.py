@@ -213,7 +213,7 @@ class Of:
 
 
 LIVES, TOOK, LEFT = "a command right after", "seconds until it ended", "processes left behind"
-KEPT, DROPPED = "bytes of output kept", "bytes of output dropped"
+KEPT, DROPPED = "bytes of stderr kept", "bytes of stderr dropped"
 """What the host sees of an attack that had a machine of its own: the next command's exit code, how
 long the attack took, how many processes it left and lost, what became of its output."""
 

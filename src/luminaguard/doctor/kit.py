@@ -77,7 +77,7 @@ _LOOKS_FIRST = {
     "add_key": {"EFAULT", "EINVAL"},
     "chroot": {"EFAULT"},
     "io_uring_setup": {"EFAULT", "EINVAL"},
-    "keyctl": {"EOPNOTSUPP"},
+    "keyctl": {"EOPNOTSUPP", "ENOTSUP"},
     "mount": {"EFAULT"},
     "perf_event_open": {"EFAULT", "EINVAL", "E2BIG"},
     "process_vm_readv": {"EINVAL", "EFAULT"},

@@ -104,6 +104,14 @@ class GuestClient:
         request = wire.Mount(mount.path.encode("utf-8", "surrogateescape"), mount.filesystem)
         await self._ask(request, wire.Done)
 
+    async def unmount(self) -> None:
+        """Take the workspace apart again, whatever was done in it.
+
+        Raises:
+            GuestError: the guest could not, and says why.
+        """
+        await self._ask(wire.Unmount(), wire.Done)
+
     async def exercise(self) -> None:
         """Run a few commands of our own, so that what they need is warm.
 

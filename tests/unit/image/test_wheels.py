@@ -92,6 +92,18 @@ def test_without_the_index_the_same_wheels_come_from_the_cache(
         wheels.choose(asking("top"))
 
 
+def test_one_silent_index_of_two_does_not_change_what_was_chosen(
+    index, wheels, monkeypatch
+) -> None:
+    index.add(wheel("top", "1.0"))
+    with served() as newer:
+        monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"{newer.address}/simple/")
+        newer.add(wheel("top", "2.0"))
+        first = wheels.choose(asking("top"))
+    assert names(first) == [("top", "2.0")]
+    assert wheels.choose(asking("top")) == (first[0], False)
+
+
 def test_what_exists_only_as_source_is_refused_by_name_and_never_run(
     index, wheels, tmp_path
 ) -> None:

@@ -2,7 +2,7 @@
 
 from luminaguard.doctor.attack import Attack, Evidence, Finding, GuestScript, Judge, Where
 from luminaguard.doctor.ground import SCRATCH_BYTES
-from luminaguard.doctor.inside import OUTPUT_BYTES
+from luminaguard.doctor.inside import FLOOD_BYTES
 from luminaguard.doctor.judges import (
     DROPPED,
     KEPT,
@@ -18,8 +18,9 @@ from luminaguard.doctor.judges import (
 _KILLED = frozenset({"signal 9"})
 _LATE = frozenset({"timed out"})
 _MIB = 1024**2
-_SPIN_S = 4.0
-_OVERTIME_S = 2.0
+_SPIN_S = 8.0
+"""Long enough for the attack to begin on a busy host."""
+_OVERTIME_S = 4.0
 """Longest that the guest may take to end an attack whose time is up."""
 
 
@@ -29,7 +30,7 @@ def _little_is_kept(evidence: Evidence) -> Finding:
     kept, dropped = seen.get(KEPT), seen.get(DROPPED)
     if not isinstance(kept, int) or not isinstance(dropped, int):
         return broken("the host does not say what it kept")
-    if kept > OUTPUT_BYTES or not dropped:
+    if kept > FLOOD_BYTES or not dropped:
         return broken(f"{kept} bytes of output were kept, and {dropped} dropped")
     return enforced(f"{kept} bytes kept, {dropped} counted and dropped")
 
@@ -68,9 +69,11 @@ until_refused("processes", bomb, at_most=4096, every=64)
         "memory.max",
         """
 hoard = []
-until_refused("MiB", lambda: hoard.append(bytearray(b"x") * 2**20), at_most=4096, every=8)
+share = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 100
+until_refused("percent of the memory", lambda: hoard.append(bytearray(b"x") * share), at_most=300,
+              every=1)
 """,
-        Stops(frozenset({"ENOMEM"}), at_most=384, at_least=64, ends=_KILLED),
+        Stops(frozenset({"ENOMEM"}), at_most=83, at_least=20, ends=_KILLED),
     ),
     _attack(
         "memory-hog-in-shared-memory",
@@ -135,13 +138,14 @@ note("share of the processors", round(cost / took / os.cpu_count(), 3))
         "agent",
         "output kept to a limit, back-pressure beyond it",
         """
-note("about to flood", True)
 block = b"x" * 65536
-while True:
-    os.write(1, block)
+for _ in range(128):
+    sent = 0
+    while sent < len(block):
+        sent += os.write(2, block[sent:])
+note("MiB said", 8)
 """,
-        All((Shows({"about to flood": True}, ends=_LATE), _little_is_kept)),
-        limit_s=_SPIN_S,
+        All((Shows({"MiB said": 8}), _little_is_kept)),
     ),
     _attack(
         "fill-the-disk",

@@ -33,7 +33,7 @@ RUNNING_QEMU = (
         "jail-memory",
         "sealed memory",
         vmm.write_the_templates_memory,
-        Shows({"it is open": True}, errors=frozenset({"EPERM"})),
+        refused("EPERM", at_least=3),
         Where.VMM,
     ),
     _attack(

@@ -29,9 +29,13 @@ class Complaint:
     hint: str
     unmet: str = ""
     """The requirement that nothing meets."""
-    is_network: bool = False
     is_full_disk: bool = False
     is_too_large: bool = False
+
+
+def misses_index(words: str) -> bool:
+    """Whether pip said, successful or not, that something did not answer."""
+    return _NETWORK.search(words) is not None
 
 
 def complaint_of(words: str) -> Complaint:
@@ -45,9 +49,9 @@ def complaint_of(words: str) -> Complaint:
         if found := find.search(words):
             named = " ".join(part for part in found.groups() if part)
             return Complaint(message=message.format(named), hint=hint)
-    if _NETWORK.search(words):
+    if misses_index(words):
         message = "the package index cannot be reached"
-        return Complaint(message=message, hint=_INDEX_HINT, is_network=True)
+        return Complaint(message=message, hint=_INDEX_HINT)
     if unmet := _UNMET.search(words):
         message = f"no package index that this host knows has {unmet[1]} for the guest's Python"
         return Complaint(message=message, hint=_INDEX_HINT, unmet=unmet[1])

@@ -19,7 +19,7 @@ from pathlib import Path
 from luminaguard.errors import ImageError
 from luminaguard.image import space
 from luminaguard.image.additions.pipalone import REFUSAL
-from luminaguard.image.additions.pipcomplaints import Complaint, complaint_of
+from luminaguard.image.additions.pipcomplaints import Complaint, complaint_of, misses_index
 from luminaguard.image.additions.requirements import Requirements
 from luminaguard.image.guestpython import GuestPython
 
@@ -65,7 +65,7 @@ class Wheels:
     def choose(self, requirements: Requirements) -> tuple[tuple[Wheel, ...], bool]:
         """Fetch wheels that meet the requirements and all that those need.
 
-        Returns them sorted by file name, and whether they were chosen just now: where the index
+        Returns them sorted by file name, and whether they were chosen just now: where an index
         does not answer, an earlier choice for the same requirements is taken.
 
         Raises:
@@ -76,13 +76,15 @@ class Wheels:
         note = self._directory / f"{self._key(requirements)}.json"
         with tempfile.TemporaryDirectory(dir=self._directory, prefix=".fetching-") as place:
             result = self._download(requirements, Path(place))
+            words = result.stderr.decode(errors="replace")
+            # One silent index of several is enough: pip would choose from what is left.
+            if misses_index(words) and (kept := self._remembered(note)):
+                return kept, False
             if result.returncode == 0:
                 chosen = self._taken(Path(place) / "wheels")
                 _remember(note, chosen)
                 return chosen, True
-        complaint = complaint_of(result.stderr.decode(errors="replace"))
-        if complaint.is_network and (kept := self._remembered(note)):
-            return kept, False
+        complaint = complaint_of(words)
         raise self._explained(complaint, requirements)
 
     def _download(

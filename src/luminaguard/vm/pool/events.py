@@ -12,6 +12,7 @@ from luminaguard.vm.pool.state import Machine, Phase, PoolState, TemplateInUse, 
 
 FIRST_RETRY_S = 0.25
 LAST_RETRY_S = 30.0
+_RESPITE_AGAIN_S = 1.0
 HOPELESS = 3
 """Failures in a row after which waiting for the next attempt would only waste time."""
 
@@ -148,7 +149,10 @@ class HandedOut:
         leased = state.without_waiter(self.ticket).with_machine(
             self.machine, phase=Phase.LEASED, owner=waiter.owner, expires_s=self.expires_s
         )
-        return replace(leased, round=max(state.round, waiter.round))
+        # Not at each hand-out: under a steady stream of them the store must still be filled.
+        is_due = self.at_s >= state.respite_s + _RESPITE_AGAIN_S
+        respite_s = self.at_s if is_due else state.respite_s
+        return replace(leased, round=max(state.round, waiter.round), respite_s=respite_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -291,7 +291,7 @@ class MachinePool:
             self._happened(GaveUp(at_s=self._now(), ticket=ticket.number))
 
     def _signed(self, ticket: Ticket, number: int, held: Held) -> PoolLease:
-        now_s = self._now()
+        held.measured_s = now_s = self._now()  # not now: it would slow the first command
         timings = timings_ms(ticket.since_s, now_s, self._crew.template_span, held.making)
         self._record(
             Taken(

@@ -23,6 +23,9 @@ from luminaguard.vm.pool.events import (
 from luminaguard.vm.pool.settings import PoolSettings
 from luminaguard.vm.pool.state import Machine, Phase, PoolState, Waiter
 
+RESPITE_S = 0.3
+"""After a hand-out the store is not filled for this long: making a machine takes the processors
+that the first command in the other one needs."""
 _EARLY = 0.1
 """Part of a machine's life, at its end, in which its replacement is already being made."""
 
@@ -61,7 +64,7 @@ def next_due_s(state: PoolState, settings: PoolSettings, now_s: float) -> float:
     due += [machine.expires_s for machine in state.having(Phase.LEASED)]
     for machine in state.having(Phase.WARM):
         due += [_replace_s(machine, settings), machine.made_s + settings.max_age_s]
-    due += [state.retry_s] if state.retry_s > now_s else []
+    due += [state.retry_s, state.respite_s + RESPITE_S]
     if state.serving is not None:
         due.append((state.incoming or state.serving).checked_s + settings.check_s)
     return min((at_s for at_s in due if at_s > now_s), default=float("inf"))
@@ -228,7 +231,8 @@ class _Plan:
 
     def _wanted(self, template: str) -> int:
         coming = [one for one in self.state.having(Phase.MAKING) if one.template == template]
-        missing = max(self._settings.size - self._stored(), 0)
+        is_respite = self._now_s < self.state.respite_s + RESPITE_S
+        missing = 0 if is_respite else max(self._settings.size - self._stored(), 0)
         return len(self.state.waiters) + missing - len(coming)
 
     def _has_hands(self) -> bool:

@@ -92,6 +92,8 @@ class PoolState:
     failed_s: float = float("-inf")
     retry_s: float = float("-inf")
     """Nothing is made before."""
+    respite_s: float = float("-inf")
+    """When the store last began to leave the processors to machines just handed out."""
     warm_bytes: int = FIRST_CLONE_BYTES
     """What a machine in store takes, as measured so far."""
     leased_bytes: int = 2 * FIRST_CLONE_BYTES

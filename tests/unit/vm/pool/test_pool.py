@@ -44,6 +44,7 @@ async def test_a_machine_is_handed_out_once_and_destroyed_after(world: World) ->
             await lease.release()
             assert lease.vm.state is VmState.STOPPED
             await lease.release()
+        world.pass_time(pool, 1)
         metrics = await pool.until(at_rest, LIMIT_S)
         assert (metrics.active_vms, metrics.queued_tasks) == (0, 0)
 
@@ -64,6 +65,7 @@ async def test_figures_follow_what_happens_and_return_to_zero_after_a_load(world
         async with anyio.create_task_group() as tasks:
             for number in range(60):
                 tasks.start_soon(session, number)
+        world.pass_time(pool, 1)
         metrics = await pool.until(at_rest, LIMIT_S)
         assert most[0] > 1
         assert most[1] > 10

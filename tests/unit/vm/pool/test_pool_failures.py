@@ -83,6 +83,7 @@ async def test_a_cancelled_request_leaves_no_machine_behind(world: World, moment
                 await pool.until(lambda now: now.active_vms == 1, LIMIT_S)
             tasks.cancel_scope.cancel()
         hold.set()
+        world.pass_time(pool, 1)
         metrics = await pool.until(at_rest, LIMIT_S)
         assert (metrics.active_vms, metrics.queued_tasks) == (0, 0)
         assert world.alive() == metrics.size

@@ -86,6 +86,7 @@ async def test_a_backend_without_snapshots_holds_booted_and_paused_machines(worl
         await lease.release()
         world.image = "1"
         pool.refresh()
+        world.pass_time(pool, 1)
         await pool.until(lambda now: now.totals.get("retired.stale", 0) >= 1, LIMIT_S)
 
 

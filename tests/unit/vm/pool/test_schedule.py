@@ -10,7 +10,6 @@ from luminaguard.vm.pool.events import (
     LAST_RETRY_S,
     Ended,
     GaveUp,
-    HandedOut,
     MakingBegun,
     MakingFailed,
     Measured,
@@ -26,7 +25,7 @@ from luminaguard.vm.pool.events import (
     WarmingBegun,
     Why,
 )
-from luminaguard.vm.pool.schedule import Facts, decide, next_due_s
+from luminaguard.vm.pool.schedule import RESPITE_S, Facts, decide, next_due_s
 from luminaguard.vm.pool.settings import MIB, PoolSettings
 from luminaguard.vm.pool.state import FIRST_CLONE_BYTES, Phase, PoolState
 
@@ -90,10 +89,10 @@ class Pool:
             Ended(at_s=self.now_s, machine=leased.number),
         )
 
-    def owners(self) -> list[str]:
-        """Return who was handed machines, in order."""
-        owner = {number: one.owner for number, one in self.state.machines.items()}
-        return [owner[one.machine] for one in self.taken if isinstance(one, HandedOut)]
+    def rest(self) -> None:
+        """Let the moment after a hand-out pass."""
+        self.now_s += 1
+        self.settle()
 
     def whys(self, kind: type[Refused] | type[Retired]) -> list[Why]:
         return [one.why for one in self.taken if isinstance(one, kind)]
@@ -155,11 +154,31 @@ def test_requests_that_are_served_at_once_do_not_count_as_waiting() -> None:
 def test_the_store_is_filled_again_as_machines_are_handed_out() -> None:
     pool = full()
     pool.ask("one")
+    pool.rest()
     assert (pool.state.count(Phase.LEASED), pool.state.count(Phase.WARM)) == (1, 2)
     pool.ask("two", "three")
+    pool.rest()
     assert (pool.state.count(Phase.LEASED), pool.state.count(Phase.WARM)) == (3, 1)
     pool.ask("four", "five")
     assert (pool.state.count(Phase.LEASED), len(pool.state.waiters)) == (4, 1)
+
+
+def test_a_machine_just_handed_out_has_the_processors_to_itself_for_a_moment() -> None:
+    pool = full()
+    pool.ask("one")
+    assert not any(isinstance(one, MakingBegun) for one in pool.taken)
+    assert next_due_s(pool.state, pool.settings, pool.now_s) == pool.now_s + RESPITE_S
+    pool.rest()
+    assert any(isinstance(one, MakingBegun) for one in pool.taken)
+
+
+def test_a_steady_stream_of_requests_does_not_keep_the_store_empty() -> None:
+    pool = full(max_machines=60)
+    for _ in range(20):
+        pool.now_s += 0.1
+        pool.settle()
+        pool.ask("one")
+    assert pool.state.count(Phase.WARM) == 2
 
 
 def test_the_store_is_never_smaller_while_a_new_template_takes_over() -> None:

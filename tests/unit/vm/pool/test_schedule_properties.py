@@ -36,7 +36,7 @@ from luminaguard.vm.pool.events import (
     WarmingBegun,
     Why,
 )
-from luminaguard.vm.pool.schedule import Facts, decide, next_due_s
+from luminaguard.vm.pool.schedule import RESPITE_S, Facts, decide, next_due_s
 from luminaguard.vm.pool.settings import MIB, PoolSettings
 from luminaguard.vm.pool.state import Phase, PoolState, Waiter
 
@@ -280,6 +280,9 @@ class PoolLife(RuleBasedStateMachine):
             self.happen(Ended(at_s=self.now_s, machine=ending[0]))
         elif state.retry_s > self.now_s:
             self.now_s = state.retry_s
+            self.settle()
+        elif (due_s := state.respite_s + RESPITE_S) > self.now_s:
+            self.now_s = due_s
             self.settle()
         else:
             return False

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import time
 import weakref
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from luminaguard.vm.backends.qemu.launch import Files, Launched, Launcher, find_
 from luminaguard.vm.backends.qemu.loaded import LoadedTemplate, open_template
 from luminaguard.vm.backends.qemu.machine import IGNORE_SHARED, Origin, QemuMachine
 from luminaguard.vm.backends.qemu.template import TemplateStore
+from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
 from luminaguard.vm.linux import memory_file
 from luminaguard.vm.spec import VmSpec
@@ -35,6 +37,7 @@ from luminaguard.vm.spec import VmSpec
 _FIRST_ANSWER_LIMIT_S = 30.0
 _VERSION_LIMIT_S = 20.0
 _PROBE_MEMORY_MIB = 256
+_REHEARSAL_SCRATCH_BYTES = 64 * 1024 * 1024
 
 
 class QemuHypervisor:
@@ -53,6 +56,7 @@ class QemuHypervisor:
         *,
         allow_missing: frozenset[str] = frozenset(),
         image: GuestImage | None = None,
+        rehearsal: Callable[[], int] | None = None,
     ) -> None:
         """Keep where things lie.
 
@@ -61,9 +65,12 @@ class QemuHypervisor:
             runtime_dir: Private directory of this user's running LuminaGuard.
             allow_missing: Jail layers that the user's configuration waives, by name.
             image: What `probe` boots.
+            rehearsal: Makes an empty EROFS image, as an open file; clones are then exercised with
+                a workspace mounted as well. Called in a thread.
         """
         self._cache_dir = cache_dir
         self._image = image
+        self._rehearsal = rehearsal
         self._launcher = Launcher(cache_dir, runtime_dir, allow_missing)
         self._store = TemplateStore(cache_dir)
         self._loaded: dict[str, LoadedTemplate] = {}
@@ -142,7 +149,8 @@ class QemuHypervisor:
         await run_sync(self._image_check.require, template.spec.image, template.directory / RECORD)
         loaded = await self._opened_once(template)
         launched = await self._wake(template, shape, loaded)
-        origin = Origin(shape=shape, key=template.key, own_memory=None)
+        rehearsal = self._rehearsal_disks if self._rehearsal is not None else None
+        origin = Origin(shape=shape, key=template.key, own_memory=None, rehearsal=rehearsal)
         machine = QemuMachine(launched, origin)
         machine.ready((time.perf_counter() - started_s) * 1000)
         return machine
@@ -170,6 +178,16 @@ class QemuHypervisor:
             await cold.end(launched)
             raise
         return launched
+
+    def _rehearsal_disks(self) -> tuple[int, int]:
+        if self._rehearsal is None:
+            raise ValueError("there is nothing to rehearse with")
+        image = self._rehearsal()
+        try:
+            return image, scratch_disk(self._cache_dir, _REHEARSAL_SCRATCH_BYTES)
+        except BaseException:
+            os.close(image)
+            raise
 
     async def _build(self, template: Template) -> None:
         await run_sync(self._image_check.require, template.spec.image)

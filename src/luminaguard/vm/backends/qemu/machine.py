@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,8 @@ _SETTLE_POLL_S = 0.2
 _SETTLE_QUIET = 3
 """Polls in a row in which the guest used less than a tenth of a CPU."""
 _FIRST_FDSET = 10
+_REHEARSAL = GuestMount(path="/tmp/rehearsal", filesystem="erofs")  # noqa: S108 - in the guest
+"""On the rehearsal's own scratch disk, so that nothing of it stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class Origin:
     own_memory: int | None
     """The memory file of a machine that booted; it is closed with the machine. None in a clone,
     whose memory is private to QEMU."""
+    rehearsal: Callable[[], tuple[int, int]] | None = None
+    """Makes an empty workspace image and a scratch disk, as open files, for `exercise`."""
 
 
 class QemuMachine:
@@ -129,9 +133,25 @@ class QemuMachine:
             return await self._launched.client.execute(execution)
 
     async def exercise(self) -> None:
-        """Run what makes the guest warm."""
+        """Run what makes the guest warm; with disks for it, from a workspace's mount to its end."""
+        if self._origin.rehearsal is None:
+            async with self._guest():
+                await self._launched.client.exercise()
+            return
+        image, scratch = await run_sync(self._origin.rehearsal)
+        try:
+            await self.attach(workspace_fd=image, scratch_fd=scratch)
+        finally:
+            os.close(image)
+            os.close(scratch)
+        client = self._launched.client
         async with self._guest():
-            await self._launched.client.exercise()
+            await client.mount(_REHEARSAL)
+            await client.exercise()
+            async for _ in client.harvest():
+                pass
+            await client.unmount()
+            await client.ping()
 
     async def settle(self) -> None:
         """Wait, bounded, until the guest's kernel has cleaned up after its last commands.
@@ -213,8 +233,14 @@ class QemuMachine:
         after(self.state, VmEvent.REQUEST)
         try:
             yield
-        except (GuestLost, WireError):
+        except (GuestLost, WireError) as problem:
+            killed = self._launched.cgroup.ran_out_of_memory()
             await self._lost()
+            if killed:
+                raise GuestLost(
+                    "the machine used more memory than it may, and was killed",
+                    hint="keep the cache directory on a disk: on a tmpfs it counts as memory",
+                ) from problem
             raise
 
     @asynccontextmanager

@@ -57,6 +57,19 @@ class MachineCgroup:
         """Where it lies; one for cgroup v2, one for each controller for v1."""
         return tuple(part.directory for part in self._parts)
 
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel killed something in it for using more memory than its limit.
+
+        Source: Linux, cgroup-v2.rst, memory.events; cgroup-v1/memory.rst, memory.oom_control.
+        """
+        for part in self._parts:
+            for name in ("memory.events", "memory.oom_control"):
+                with suppress(OSError):
+                    text = (part.directory / name).read_text(encoding="ascii")
+                    words = dict(line.split(" ", 1) for line in text.splitlines())
+                    return int(words.get("oom_kill", "0")) > 0
+        return False
+
     def problem(self, pid: int, proc: Path = Path("/proc")) -> str | None:
         """Return why process `pid` is not limited as it should be; None when the kernel says it is.
 
