@@ -1,4 +1,4 @@
-"""QEMU without anything of Linux's: on a Mac with its accelerator, on Linux translated in its stead.
+"""QEMU without anything of Linux's: on a Mac under its accelerator, on Linux translated instead.
 
 On Linux this shows everything of the backend but what systems do differently: their accelerators,
 their job objects, who owns a connection.
