@@ -30,11 +30,11 @@ def measure_processes(samples: Samples, n: int) -> None:
     """Time the processor, a bare process, and a process in each other sandbox, side by side."""
     commands = {TRUE: ["true"]}
     for figure, (package, prefix) in _PEERS.items():
-        problem = _problem(prefix)
+        problem = _problem(prefix, package)
         if problem is None:
             commands[figure] = [*prefix, "true"]
         else:
-            samples.unavailable[figure] = f"{problem}; apt-get install {package}"
+            samples.unavailable[figure] = problem
     for _ in range(n):
         with samples.timed(CPU):
             _spin()
@@ -69,9 +69,9 @@ def _run(command: Sequence[str]) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=_LIMIT_S)
 
 
-def _problem(prefix: Sequence[str]) -> str | None:
+def _problem(prefix: Sequence[str], package: str) -> str | None:
     if shutil.which(prefix[0]) is None:
-        return f"{prefix[0]} is not installed"
+        return f"{prefix[0]} is not installed; apt-get install {package}"
     try:
         _run([*prefix, "true"])
     except (OSError, subprocess.SubprocessError) as problem:

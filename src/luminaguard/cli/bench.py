@@ -31,7 +31,7 @@ TARGETS = {
     sessions.SETTLED: Target(p50=50, floor=host.TRUE),
     sessions.PYTHON: Target(p50=25, floor=host.TRUE),
     sessions.IMAGE: Target(floor=host.READ),
-    sessions.HARVEST: Target(p50=80, floor=host.LIST),
+    sessions.HARVEST: Target(p50=80, floor=host.TRUE),
     sessions.REBUILD: Target(p50=600, floor=host.READ),
     sessions.COMMIT: Target(p50=100, floor=host.SYNCED),
     scale.MADE: Target(p50=12, unit="s"),

@@ -42,7 +42,8 @@ def _head(report: Report) -> Iterator[str]:
     isolation, probe = report.isolation, report.probe
     yield (
         f"{isolation.backend} {probe.version.split()[0]}, {isolation.accelerator}, "
-        f"tier {isolation.tier.value}, image {report.image[:12]}"
+        f"tier {isolation.tier.value}, image {report.image[:12]}, "
+        f"guest {isolation.guest.summary}"
     )
     if isolation.tier is Tier.EMULATED:
         yield "No hardware virtualization: the jail around QEMU is the boundary."
@@ -101,5 +102,9 @@ def _wrapped(start: str, text: str, indent: str, *, first: str | None = None) ->
     plain = "".join(char if char.isprintable() else " " for char in text)
     before = indent if first is None else first
     yield from textwrap.wrap(
-        start + plain, COLUMNS, initial_indent=before, subsequent_indent=indent
+        start + plain,
+        COLUMNS,
+        initial_indent=before,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
     )
