@@ -15,6 +15,8 @@ import pytest
 from fcdouble.fixtures import real_firecracker
 from luminaguard.errors import HypervisorUnavailable
 from luminaguard.image.image import GuestImage
+from luminaguard.vm.backends.apple.backend import AppleHypervisor
+from luminaguard.vm.backends.apple.jail import mac_jail
 from luminaguard.vm.backends.firecracker.backend import FirecrackerHypervisor
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.backends.qemu.launch import find_qemu
@@ -110,3 +112,17 @@ def machines(
             os.close(scratch)
 
     return machine
+
+
+@pytest.fixture(scope="session")
+def apple(guest_image: GuestImage, vm_directories: tuple[Path, Path]) -> Generator[AppleHypervisor]:
+    """The Apple backend on a real Mac; every layer that no Mac has is waived."""
+    cache, runtime = vm_directories
+    waived = frozenset(mac_jail(runtime_private=True).missing)
+    hypervisor = AppleHypervisor(cache, runtime, allow_missing=waived, image=guest_image)
+    try:
+        anyio.run(hypervisor.probe)
+    except HypervisorUnavailable as unavailable:
+        pytest.skip(f"apple: {unavailable}")
+    yield hypervisor
+    hypervisor.close()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 MAX_LINES = {"src": 400, "tests": 500, "tools": 200, "benchmarks": 400, "examples": 400}
-MAX_ROOT_ENTRIES = 18
+MAX_ROOT_ENTRIES = 19
 
 TRACES = re.compile(
     r"(?P<path>(?<![\w.])/(?:work/(?:main|shared|\.)|root/\.(?:pyenv|cache|local|npm)|tmp/[l]g\b))"

@@ -23,6 +23,7 @@ from luminaguard.domain.harvest import (
 from luminaguard.errors import TemplateError, VmError, VmStateError
 from luminaguard.vm.hypervisor import GuestMount, Hypervisor, MicroVM, Template
 from luminaguard.vm.lifecycle import VmState
+from luminaguard.vm.linux import anonymous_file
 from luminaguard.vm.spec import VmSpec
 
 pytestmark = pytest.mark.anyio
@@ -173,9 +174,9 @@ async def test_disks_can_be_swapped_into_a_paused_clone(
 
 
 async def test_a_disk_larger_than_its_slot_is_refused(
-    clone: MicroVM, spec: VmSpec, disks: tuple[int, int]
+    clone: MicroVM, spec: VmSpec, disks: tuple[int, int], tmp_path: Path
 ) -> None:
-    huge = os.memfd_create("huge")
+    huge = anonymous_file(tmp_path)
     os.ftruncate(huge, spec.disk_limit_bytes + 512)
     with pytest.raises(VmError, match="slot"):
         await clone.attach(workspace_fd=huge, scratch_fd=disks[1])

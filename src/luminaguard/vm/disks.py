@@ -7,6 +7,7 @@ ext4 file system. The file system is made once per size and copied from then on.
 import os
 import shutil
 import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -15,8 +16,12 @@ from luminaguard.vm.linux import anonymous_file, data_extents, read_at, write_at
 
 _MKE2FS_TIMEOUT_S = 60.0
 _COPY_BYTES = 64 * 1024
-_PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
-"""Where it may be: an ordinary user's PATH leaves the system directories out."""
+_PLACES = (
+    *("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"),
+    *("/opt/homebrew/opt/e2fsprogs/sbin", "/usr/local/opt/e2fsprogs/sbin"),
+)
+"""Where it may be: an ordinary user's PATH leaves the system's out, and Homebrew's."""
+_INSTALL = "brew install e2fsprogs" if sys.platform == "darwin" else "apt-get install e2fsprogs"
 _FEATURES = "^has_journal,^resize_inode,^metadata_csum,sparse_super2"
 """No journal: a scratch disk never outlives its machine, so it is never recovered."""
 
@@ -88,7 +93,7 @@ def _format(path: Path, size_bytes: int) -> None:
     tool = shutil.which("mke2fs", path=os.pathsep.join(_PLACES))
     if tool is None:
         raise HypervisorUnavailable(
-            "mke2fs is missing, so no scratch disk can be made", hint="apt-get install e2fsprogs"
+            "mke2fs is missing, so no scratch disk can be made", hint=_INSTALL
         )
     fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:

@@ -6,6 +6,7 @@ Keeping them in one file lets everything above type-check on every platform.
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 from luminaguard.errors import HypervisorUnavailable
@@ -106,10 +107,17 @@ def is_sealed(fd: int) -> bool:
 
 
 def anonymous_file(directory: Path) -> int:
-    """Return a read-write 0600 file in `directory` that has no name, so nothing to clean up."""
-    if sys.platform != "linux":
+    """Return a read-write 0600 file in `directory` that has no name, so nothing to clean up.
+
+    Outside Linux it has one for a moment, which a crash just then would leave behind.
+    """
+    if sys.platform == "win32":
         raise _unavailable()
-    return os.open(directory, os.O_TMPFILE | os.O_RDWR, 0o600)
+    if sys.platform == "linux":
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR, 0o600)
+    fd, name = tempfile.mkstemp(dir=directory)
+    os.unlink(name)
+    return fd
 
 
 def data_extents(fd: int, size_bytes: int) -> list[tuple[int, int]]:

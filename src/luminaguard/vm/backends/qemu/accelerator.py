@@ -15,6 +15,7 @@ from typing import cast
 from luminaguard.domain.calls import canonical_json
 from luminaguard.domain.isolation import Tier
 from luminaguard.errors import HypervisorUnavailable
+from luminaguard.vm.backends.qemu.architecture import X86_64, Architecture, host_architecture
 from luminaguard.vm.backends.qemu.confinement.uids import can_switch_users
 from luminaguard.vm.hypervisor import Probe
 
@@ -28,7 +29,7 @@ class Accelerator:
     option: str
     """Value of `-accel`."""
     cpu: str
-    """Value of `-cpu`."""
+    """Value of `-cpu`; where every instruction is translated the architecture's own counts."""
     device: str | None = None
     """Host device it needs."""
     boot_limit_s: float
@@ -44,7 +45,7 @@ TCG = Accelerator(
     name="tcg",
     tier=Tier.EMULATED,
     option="tcg,tb-size=256",
-    cpu="max,-la57",  # a fifth level of page tables costs 10 % of a first command, and serves none
+    cpu="max",
     boot_limit_s=60.0,
 )
 _KVM = Accelerator(
@@ -56,7 +57,15 @@ _KVM = Accelerator(
     boot_limit_s=5.0,
 )
 _HVF = Accelerator(name="hvf", tier=Tier.HARDWARE, option="hvf", cpu="host", boot_limit_s=10.0)
-_WHPX = Accelerator(name="whpx", tier=Tier.HARDWARE, option="whpx", cpu="max", boot_limit_s=10.0)
+_WHPX = Accelerator(
+    name="whpx",
+    tier=Tier.HARDWARE,
+    option="whpx,kernel-irqchip=off",
+    cpu="qemu64",
+    boot_limit_s=20.0,
+)
+"""The hypervisor's own interrupt controller loses message-signaled interrupts, and richer models of
+a processor end QEMU on some AMD hosts. Source: QEMU issues 346 and 1043. Not run here."""
 
 CANDIDATES: Mapping[str, tuple[Accelerator, ...]] = {
     "linux": (_KVM, TCG),
@@ -67,6 +76,17 @@ CANDIDATES: Mapping[str, tuple[Accelerator, ...]] = {
 
 Attempt = Callable[[Accelerator], Awaitable[str | None]]
 """Boots a guest; returns why it did not come up, or None when it did."""
+
+
+def candidates_for(platform: str, architecture: Architecture) -> tuple[Accelerator, ...]:
+    """Return what is worth trying on a system, best first.
+
+    Windows on arm64 is left to translation: QEMU's support for its hypervisor there is new and was
+    never tried by us.
+    """
+    if platform == "win32" and architecture is not X86_64:
+        return (TCG,)
+    return CANDIDATES.get(platform, (TCG,))
 
 
 def by_name(name: str) -> Accelerator:
@@ -86,7 +106,7 @@ async def find_accelerator(
         HypervisorUnavailable: a guest boots on none of them; the message says why for each.
     """
     tried: list[tuple[str, str]] = []
-    for one in CANDIDATES.get(sys.platform, (TCG,)) if candidates is None else candidates:
+    for one in _here() if candidates is None else candidates:
         reason = device_problem(one) or await attempt(one)
         if reason is None:
             return Probe(tier=one.tier, accelerator=one.name, version=version, tried=tuple(tried))
@@ -95,6 +115,10 @@ async def find_accelerator(
     raise HypervisorUnavailable(
         f"no guest boots under QEMU on this host ({reasons})", hint="luminaguard doctor"
     )
+
+
+def _here() -> tuple[Accelerator, ...]:
+    return candidates_for(sys.platform, host_architecture())
 
 
 def device_problem(accelerator: Accelerator) -> str | None:

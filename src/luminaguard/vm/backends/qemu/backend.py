@@ -245,7 +245,7 @@ class QemuHypervisor:
             shape = _shape_of(spec, accelerator)
             return await cold.reaches_user_space(self._launcher, image, shape)
 
-        version = await run_sync(_qemu_version, binary)
+        version = await run_sync(qemu_version, binary)
         return await find_accelerator(attempt, version=version)
 
 
@@ -294,7 +294,12 @@ def _host_cpu() -> str:
     return f"{platform.release()} {sorted(set(kept))}"
 
 
-def _qemu_version(binary: str) -> str:
+def qemu_version(binary: str) -> str:
+    """Return what QEMU says of its version. Blocking.
+
+    Raises:
+        VmError: it says nothing.
+    """
     try:
         shown = subprocess.run(
             [binary, "--version"],

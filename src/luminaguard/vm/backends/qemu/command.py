@@ -5,21 +5,18 @@ disk slots that start as placeholders, one port for the guest agent. No network 
 line, no display, none of the boards' usual extras.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from luminaguard.domain.calls import canonical_json
 from luminaguard.vm.backends.qemu.accelerator import Accelerator
+from luminaguard.vm.backends.qemu.architecture import Architecture, host_architecture
 from luminaguard.vm.hardening import STRICT, HardeningProfile, Lsm
 
 AGENT_PORT = "luminaguard.agent"
 SERIAL_ROOT, SERIAL_WORKSPACE, SERIAL_SCRATCH = "lg-root", "lg-workspace", "lg-scratch"
 NODE_WORKSPACE, NODE_SCRATCH = "workspace", "scratch"
 _ROOT_FDSET = 1
-_BOARD = (
-    "q35,memory-backend=ram,usb=off,vmport=off,smm=off,hpet=off,sata=off,i8042=off,smbus=off,"
-    "graphics=off,dump-guest-core=off"
-)
 _SECCOMP = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 _KERNEL_COMMON = (
     "panic=-1",
@@ -29,7 +26,7 @@ _KERNEL_COMMON = (
     "initcall_blacklist=init_kprobe_trace,load_system_certificate_list,crypto_kdf108_init,"
     "snapshot_device_init",
 )
-_KERNEL_EMULATED = ("no_timer_check", "tsc=reliable", "mitigations=off", "norandmaps")
+_KERNEL_EMULATED = ("mitigations=off", "norandmaps")
 """Mitigations guard against a CPU's speculation, which emulated code does not reach.
 
 QEMU finds translated code again only at the addresses it was translated for, so a program that is
@@ -43,8 +40,6 @@ _KERNEL_LSM = {
 }
 """AppArmor judges by whole paths, and refuses those longer than `path_max`: 8192 unless told more.
 Source: Linux Documentation/admin-guide/LSM/apparmor.rst, security/apparmor/lsm.c."""
-_KERNEL_SILENT = ("quiet", "8250.nr_uarts=0")
-_KERNEL_CONSOLE = ("console=ttyS0", "loglevel=7")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +52,13 @@ class Shape:
     vcpus: int
     disk_limit_bytes: int
     profile: HardeningProfile = STRICT
+    architecture: Architecture = field(default_factory=host_architecture)
+
+    @property
+    def cpu(self) -> str:
+        """Value of `-cpu`."""
+        emulated = self.accelerator.emulated
+        return self.architecture.tcg_cpu if emulated else self.accelerator.cpu
 
     @property
     def memory_bytes(self) -> int:
@@ -99,7 +101,7 @@ def boot_command(shape: Shape, wiring: Wiring) -> list[str]:
     arguments += ["-append", kernel_line(shape, console=wiring.console is not None)]
     if wiring.console is not None:
         arguments += ["-chardev", f"file,id=console,path=/proc/self/fd/{wiring.console}"]
-        arguments += ["-device", "isa-serial,chardev=console"]
+        arguments += shape.architecture.console_device
     return arguments
 
 
@@ -112,8 +114,11 @@ def kernel_line(shape: Shape, *, console: bool = False) -> str:
     """Return the kernel's command line."""
     words: list[str] = [*_KERNEL_COMMON, *_KERNEL_LSM[shape.profile.lsm]]
     if shape.accelerator.emulated:
-        words.extend(_KERNEL_EMULATED)
-    words.extend(_KERNEL_CONSOLE if console else _KERNEL_SILENT)
+        words.extend((*shape.architecture.emulated, *_KERNEL_EMULATED))
+    if console:
+        words.extend((f"console={shape.architecture.console}", "loglevel=7"))
+    else:
+        words.extend(("quiet", *shape.architecture.silent))
     return " ".join(words)
 
 
@@ -136,9 +141,9 @@ def _machine(shape: Shape, wiring: Wiring, *, shared: str) -> list[str]:
         *("-display", "none"),
         *("-sandbox", _SECCOMP),
         *("-object", memory),
-        *("-machine", _BOARD),
+        *("-machine", shape.architecture.board),
         *("-accel", shape.accelerator.option),
-        *("-cpu", shape.accelerator.cpu),
+        *("-cpu", shape.cpu),
         *("-smp", str(shape.vcpus)),
         *("-m", f"{shape.memory_mib}M"),
         *("-chardev", f"socket,id=control,fd={wiring.control}"),

@@ -13,6 +13,7 @@ from anyio.to_thread import run_sync
 
 from luminaguard.domain.isolation import Isolation
 from luminaguard.errors import GuestLost, HypervisorUnavailable, VmError
+from luminaguard.vm.backends.qemu.architecture import host_architecture
 from luminaguard.vm.backends.qemu.command import Shape, Wiring
 from luminaguard.vm.backends.qemu.confinement.apparmor import AppArmor, find_profile
 from luminaguard.vm.backends.qemu.confinement.berth import Berth, Berths
@@ -33,7 +34,6 @@ from luminaguard.vm.channel import Channel
 from luminaguard.vm.directories import cache_lock, make_private
 from luminaguard.vm.guest import GuestClient
 
-QEMU = "qemu-system-x86_64"
 _GREETING_LIMIT_S = 20.0
 _COPY_LIMIT_S = 60.0
 _BEYOND_GUEST_BYTES = 3 * 1024**3
@@ -274,9 +274,12 @@ def find_qemu() -> str:
             f"QEMU machines cannot be confined on {sys.platform} yet",
             hint="run LuminaGuard on Linux",
         )
-    path = shutil.which(QEMU)
+    architecture = host_architecture()
+    path = shutil.which(architecture.binary)
     if path is None:
-        raise HypervisorUnavailable(f"{QEMU} is missing", hint="apt-get install qemu-system-x86")
+        raise HypervisorUnavailable(
+            f"{architecture.binary} is missing", hint=f"apt-get install {architecture.package}"
+        )
     return os.path.realpath(path)
 
 

@@ -17,6 +17,7 @@ from typing import cast
 
 from luminaguard.domain.calls import canonical_json
 from luminaguard.errors import HypervisorUnavailable
+from luminaguard.vm.backends.qemu.architecture import host_architecture
 from luminaguard.vm.backends.qemu.confinement.hosttools import tool
 
 FIRMWARE = "/firmware"
@@ -24,11 +25,8 @@ FIRMWARE = "/firmware"
 _LISTING = "listing.json"
 _TREE = "tree"
 _LDD_TIMEOUT_S = 20.0
-_FIRMWARE_FILES = ("bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin")
 _FIRMWARE_DIRS = ("/usr/share/seabios", "/usr/share/qemu", "/usr/local/share/qemu")
-_MODULE = "accel-tcg-x86_64.so"
-"""Some distributions ship the translator as a module that ldd does not show."""
-_MODULE_DIRS = ("/usr/lib/x86_64-linux-gnu/qemu", "/usr/lib/qemu", "/usr/lib64/qemu")
+_MODULE_DIRS = ("/usr/lib/{name}-linux-gnu/qemu", "/usr/lib/qemu", "/usr/lib64/qemu")
 _MOUNT_POINTS = ("dev/null", "dev/kvm")
 
 
@@ -99,16 +97,18 @@ def _described(root: Path, inside: Iterable[str]) -> JailRoot:
 
 def _contents(programs: tuple[str, ...]) -> dict[str, str]:
     """Return path inside → path on the host."""
-    seeds = list(programs)
-    seeds += [path for path in (f"{place}/{_MODULE}" for place in _MODULE_DIRS) if _is_file(path)]
+    kind = host_architecture()
+    modules = (f"{place.format(name=kind.name)}/{kind.module}" for place in _MODULE_DIRS)
+    seeds = [*programs, *(path for path in modules if _is_file(path))]
     files = {path: path for path in seeds}
     files.update({path: path for path in _libraries(seeds)})
-    for name in _FIRMWARE_FILES:
+    for name in kind.firmware:
         places = (f"{place}/{name}" for place in _FIRMWARE_DIRS)
         source = next((path for path in places if _is_file(path)), None)
         if source is None:
             raise HypervisorUnavailable(
-                f"QEMU's firmware {name} is missing", hint="apt-get install qemu-system-x86 seabios"
+                f"QEMU's firmware {name} is missing",
+                hint=f"apt-get install {kind.package} seabios",
             )
         files[f"{FIRMWARE}/{name}"] = source
     return files
