@@ -13,13 +13,19 @@ from luminaguard.vm.hypervisor import Hypervisor
 from luminaguard.vm.spec import VmSpec
 
 
-@pytest.fixture(params=["fake", pytest.param("qemu", marks=pytest.mark.vm)])
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param("qemu", marks=pytest.mark.vm),
+        pytest.param("gvisor", marks=pytest.mark.vm),
+    ]
+)
 def hypervisor(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Hypervisor]:
     """Each backend in turn."""
     if request.param == "fake":
         yield FakeHypervisor({"sh": fake_shell}, directory=tmp_path / "templates")
     else:
-        yield request.getfixturevalue("qemu")
+        yield request.getfixturevalue(request.param)
 
 
 @pytest.fixture

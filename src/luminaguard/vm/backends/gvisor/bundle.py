@@ -6,7 +6,7 @@ Source: OCI runtime specification 1.0.2, config.md and config-linux.md.
 import importlib.util
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from luminaguard.errors import ImageError
@@ -24,7 +24,6 @@ _CAPABILITIES = (
 )
 """Of the agent, towards the sandbox's own kernel: none is a right on the host."""
 _OPEN_FILES = 65_536
-_STATX = "statx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +57,7 @@ class Bundle:
         for place in (self.shown, self.lower, self.state, self.shown / "agent"):
             place.mkdir(mode=0o755)
         _copy_agent(self.shown / "agent" / "luminaguard_guest")
-        (self.shown / "profile.json").write_bytes(_without_statx(profile).to_bytes())
+        (self.shown / "profile.json").write_bytes(profile.to_bytes())
         self.limit_scratch(0)
         config = json.dumps(self._config(root, profile), indent=1)
         (self.directory / "config.json").write_text(config, encoding="utf-8")
@@ -111,17 +110,6 @@ class Bundle:
                 ]
             },
         }
-
-
-def _without_statx(profile: HardeningProfile) -> HardeningProfile:
-    """Let programs do without statx(2): gVisor's refuses flags that `ls -l` sets, with EINVAL.
-
-    The C library then asks by older calls. Seen with release 20221219.
-    """
-    rules = profile.rules
-    kept = tuple(name for name in rules.allowed if name != _STATX)
-    absent = tuple(sorted({*rules.absent, _STATX}))
-    return replace(profile, rules=replace(rules, allowed=kept, absent=absent))
 
 
 def _copy_agent(target: Path) -> None:
