@@ -124,8 +124,8 @@ def served() -> Generator[Index]:
             self.end_headers()
             self.wfile.write(body or b"")
 
-        def log_message(self, *_said: object) -> None:
-            pass
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as in the base
+            del format, args
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     index.address = f"http://127.0.0.1:{server.server_port}"

@@ -12,6 +12,7 @@ from luminaguard.errors import LuminaGuardError
 from luminaguard.image.image import GuestImage
 from luminaguard.machines import machine_spec, qemu
 from luminaguard.vm.hypervisor import Hypervisor
+from luminaguard.vm.linux import allow_open_files
 from luminaguard.vm.pool.pool import MachinePool
 from luminaguard.vm.pool.publish import MetricsFile
 
@@ -47,6 +48,7 @@ class Fleet:
 
     async def __aenter__(self) -> Self:
         """Open the audit log and begin to fill the pool; no machine is waited for."""
+        allow_open_files()
         async with AsyncExitStack() as stack:
             self._log = await to_thread.run_sync(AuditLog.open, self._settings.state_dir)
             stack.callback(self._log.close)

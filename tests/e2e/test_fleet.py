@@ -1,5 +1,6 @@
 """Sessions that share warm machines and one audit log."""
 
+import resource
 from dataclasses import replace
 
 import anyio
@@ -83,6 +84,17 @@ async def test_an_open_fleet_can_be_seen_from_other_processes_and_a_closed_one_n
                 await fleet.machines.next_change().wait()
         assert pools[0].id == fleet.machines.id
     assert published_pools(runtime_dir) == []
+
+
+async def test_a_fleet_may_have_more_files_open_than_the_usual_thousand(world: World) -> None:
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, usual[1]))
+    try:
+        async with fleet_of(world, size=0):
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+    assert soft == min(65_536, hard)
 
 
 async def test_a_fleet_that_is_not_open_says_so(world: World) -> None:

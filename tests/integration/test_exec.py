@@ -194,6 +194,8 @@ def test_after_kill_9_nothing_runs_on_and_the_open_call_is_closed_as_unknown(
     before = fingerprint(user.workspace)
     command = ("exec", "-w", str(user.workspace), "--json", "--", "sh", "-c", f"{EDIT}; sleep 99")
     process = user.start(*command)
+    # The machine is there before its call is: it starts beside the imports.
+    until(lambda: "call.proposed" in user.run("audit", "list", "--kind", "call.proposed").stdout)
     until(lambda: machines_of(process))
     machines = machines_of(process)
     process.kill()

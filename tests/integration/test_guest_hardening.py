@@ -195,14 +195,27 @@ print(os.waitpid(child, 0)[1] >> 8, libc.personality(0x40000), libc.unshare(0x10
 """
 
 
-async def test_a_relaxed_guest_lets_programs_trace_their_own_and_no_more(
+SPINNING = """
+import time
+wall = time.monotonic()
+while time.monotonic() < wall + 2:
+    pass
+print(time.process_time() / (time.monotonic() - wall))
+"""
+
+
+async def test_a_relaxed_guest_lets_programs_trace_their_own_within_its_share_of_the_cpu(
     qemu: QemuHypervisor, vm_spec: VmSpec
 ) -> None:
-    async with await qemu.boot(replace(vm_spec, profile=profile_named("relaxed"))) as machine:
+    relaxed = profile_named("relaxed")
+    slow = replace(relaxed, shares=replace(relaxed.shares, cpu_percent=10))
+    async with await qemu.boot(replace(vm_spec, profile=slow)) as machine:
         assert machine.isolation.guest == GuestHardening(profile="relaxed", lsm="apparmor")
         await machine.reseed(os.urandom(64), time.time_ns())
         report = await run(machine, "python3", "-c", TRACING, cwd="/tmp")
         assert report.stdout == b"0 True\n7 0 -1\n", report
+        report = await run(machine, "python3", "-c", SPINNING, cwd="/tmp")
+        assert float(report.stdout) < 0.25, report
 
 
 async def test_a_guest_whose_policy_cannot_be_loaded_is_no_machine(

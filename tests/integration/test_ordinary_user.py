@@ -88,9 +88,9 @@ def range_of_uids(home: Path) -> list[str]:
     }
     for name in SEEN:
         known = Path("/etc", name)
-        text = known.read_text() if known.exists() else ""
-        (etc / name).write_text(f"{text}{own[name]}\n")
-        known.touch()
+        if not known.exists():
+            pytest.skip(f"{known} does not exist, so nothing can be laid over it")
+        (etc / name).write_text(f"{known.read_text()}{own[name]}\n")
     cover = "; ".join(f"mount --bind '{etc}/{name}' /etc/{name}" for name in SEEN)
     return ["unshare", "--mount", "sh", "-ec", f'{cover}; exec "$@"', "sh"]
 

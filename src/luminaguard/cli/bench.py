@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import click
 
-from luminaguard.bench import host, machines, pooled, scale, sessions
+from luminaguard.bench import crowd, host, machines, pooled, scale, sessions
 from luminaguard.bench.samples import Samples, Target
 from luminaguard.config import Settings
 from luminaguard.vm.hypervisor import Probe
@@ -37,12 +37,18 @@ TARGETS = {
     scale.MADE: Target(p50=12, unit="s"),
     scale.RESTORED_MEMORY: Target(p50=25, unit="MiB"),
     scale.EXERCISED_MEMORY: Target(p50=70, floor=scale.RESTORED_MEMORY, unit="MiB"),
+    **crowd.TARGETS,
 }
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print raw samples and medians as JSON.")
-@click.option("--scale", "with_scale", is_flag=True, help="Also make and weigh a hundred clones.")
+@click.option(
+    "--scale",
+    "with_scale",
+    is_flag=True,
+    help="Also a hundred clones, 1 to 100 sessions at once, and as many clones as fit.",
+)
 @click.option(
     "-n",
     "rounds",
@@ -70,6 +76,7 @@ def bench(settings: Settings, *, as_json: bool, with_scale: bool, rounds: int) -
         anyio.run(sessions.measure_sessions, samples, own, parent, rounds)
         if with_scale:
             anyio.run(scale.measure_scale, samples, own)
+            anyio.run(crowd.measure_crowds, samples, own, parent)
     if as_json:
         click.echo(json.dumps(_report(samples, probe)))
     else:

@@ -120,9 +120,20 @@ async def _one_command(
     """Have the machine started beside the imports that everything else needs."""
     with closing(qemu(settings)) as hypervisor:
         source = DirectSource(hypervisor, lambda: _spec(settings, workspace))
-        async with started_ahead(source) as machines:
+        opened: list[Session] = []
+        early: list[bool] = []
+
+        def interrupt() -> None:
+            early.append(True)
+            for session in opened:
+                session.interrupt()
+
+        async with interrupts(interrupt), started_ahead(source) as machines:
             session = await to_thread.run_sync(new_session, machines)
-            async with session, interrupts(session.interrupt):
+            async with session:
+                opened.append(session)
+                if early:
+                    session.interrupt()
                 return await session.exec(command)
 
 

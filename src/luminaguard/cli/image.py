@@ -217,9 +217,9 @@ def _no_longer(before: frozenset[PackageKind], after: frozenset[PackageKind]) ->
 def _counted(manifest: Manifest) -> str:
     counts = Counter(each.kind for each in manifest.packages)
     parts = [f"{counts[PackageKind.DEB]} packages"]
-    for kind, word in ((PackageKind.WHEEL, "wheels"), (PackageKind.NPM, "npm packages")):
+    for kind, word in ((PackageKind.WHEEL, "wheel"), (PackageKind.NPM, "npm package")):
         if counts[kind]:
-            parts.append(f"{counts[kind]} {word}")
+            parts.append(f"{counts[kind]} {word}{'' if counts[kind] == 1 else 's'}")
     return ", ".join(parts)
 
 

@@ -10,13 +10,16 @@ import anyio
 @asynccontextmanager
 async def interrupts(interrupt: Callable[[], None]) -> AsyncGenerator[None]:
     """Call `interrupt` for each SIGINT and SIGTERM while the body runs."""
-    async with anyio.create_task_group() as tasks:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    try:
+        async with anyio.create_task_group() as tasks:
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
 
-            async def watch() -> None:
-                async for _ in signals:
-                    interrupt()
+                async def watch() -> None:
+                    async for _ in signals:
+                        interrupt()
 
-            tasks.start_soon(watch)
-            yield
-            tasks.cancel_scope.cancel()
+                tasks.start_soon(watch)
+                yield
+                tasks.cancel_scope.cancel()
+    except ExceptionGroup as group:  # the body's own error: watching raises none
+        raise group.exceptions[0] from group

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anyio import to_thread
@@ -21,11 +21,13 @@ from luminaguard.doctor.attack import (
     JailScript,
     Result,
     Stage,
+    Verdict,
 )
 from luminaguard.doctor.ground import Ground, Progress
 from luminaguard.doctor.inside import try_inside
 from luminaguard.doctor.jailed import try_from_the_vmm
 from luminaguard.doctor.judges import unavailable
+from luminaguard.doctor.registry import ALLOWED
 from luminaguard.doctor.report import Report
 from luminaguard.errors import LuminaGuardError
 from luminaguard.runtime import machine_spec
@@ -100,7 +102,17 @@ async def try_all(
         progress("attacks over whole machines", done / len(staged))
         if callable(attack.script):
             results[attack.name] = await _try_stage(ground, attack, attack.script)
-    return results
+    profile = ground.template.spec.profile.name
+    return {name: as_chosen(result, profile) for name, result in results.items()}
+
+
+def as_chosen(result: Result, profile: str) -> Result:
+    """Return a result in the light of the user's choice: some profiles allow some attacks."""
+    allowed = result.attack.name in ALLOWED.get(profile, ())
+    if not allowed or result.finding.verdict is not Verdict.BROKEN:
+        return result
+    why = f"the profile {profile!r} allows it: {result.finding.reason}"
+    return replace(result, finding=unavailable(why, 'profile = "strict" in [vm]'))
 
 
 async def _try_stage(ground: Ground, attack: Attack, stage: Stage) -> Result:

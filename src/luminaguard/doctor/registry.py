@@ -8,6 +8,21 @@ from luminaguard.doctor.catalogue.rights import RIGHTS
 from luminaguard.doctor.catalogue.surroundings import SURROUNDINGS
 from luminaguard.doctor.catalogue.vmm import VMM
 
+ALLOWED = {
+    "relaxed": frozenset(
+        {
+            "change-itself-through-proc",
+            "fork-bomb",
+            "lock-memory",
+            "make-a-huge-file",
+            "open-files-flood",
+            "take-the-whole-processor",
+            "weaken-address-randomness",
+        }
+    )
+}
+"""Hardening profile → attacks that it lets through on purpose, for builds that need it."""
+
 ATTACKS: tuple[Attack, ...] = (
     *RIGHTS,
     *KERNEL,

@@ -65,7 +65,7 @@ def _row(row: Row, paint: Paint, *, verbose: bool) -> Iterator[str]:
 
 def _attack(result: Result, paint: Paint) -> Iterator[str]:
     verdict, finding = result.finding.verdict, result.finding
-    word = {Verdict.ENFORCED: "held", Verdict.UNAVAILABLE: "not tried"}.get(verdict, "BROKEN")
+    word = {Verdict.ENFORCED: "held", Verdict.UNAVAILABLE: "unavailable"}.get(verdict, "BROKEN")
     lines = list(_wrapped(f"{word} {result.attack.name}: ", finding.reason, " " * 8))
     yield " " * 6 + paint(verdict, word) + lines[0].strip().removeprefix(word)
     yield from lines[1:]
@@ -92,7 +92,7 @@ def _sum(report: Report) -> str:
     }
     tried = f"{len(report.results)} attacks" if report.complete else "Only some attacks"
     return (
-        f"{tried}: {count[Verdict.ENFORCED]} held, {count[Verdict.UNAVAILABLE]} not tried, "
+        f"{tried}: {count[Verdict.ENFORCED]} held, {count[Verdict.UNAVAILABLE]} unavailable, "
         f"{count[Verdict.BROKEN]} went through or unproven; {report.seconds:.0f} s. "
         + ("Isolation is BROKEN." if report.verdict is Verdict.BROKEN else "Isolation holds.")
     )

@@ -19,10 +19,13 @@ from luminaguard.doctor.attack import (
     Verdict,
     Where,
 )
+from luminaguard.doctor.examine import as_chosen
 from luminaguard.doctor.judges import broken, enforced, refused, unavailable
+from luminaguard.doctor.registry import ALLOWED, ATTACKS
 from luminaguard.doctor.report import Report
 from luminaguard.doctor.table import COLUMNS, table
 from luminaguard.domain.isolation import GuestHardening, Isolation, Jail, Tier
+from luminaguard.vm.hardening import PROFILES
 from luminaguard.vm.hypervisor import Probe
 
 LONG = "because of something that takes more than a line to say, whatever the terminal's width is"
@@ -175,6 +178,23 @@ def test_the_json_object_has_its_promised_keys_and_the_raw_evidence() -> None:
         "evidence": [{"did": "mount", "refused": "EPERM", "value": None, "filtered": False}],
         "seen_by_host": [],
     }
+
+
+def test_what_a_profile_allows_on_purpose_is_not_broken_under_that_profile_only() -> None:
+    bomb = replace(OPEN, attack=replace(OPEN.attack, name="fork-bomb"))
+    relaxed = as_chosen(bomb, "relaxed").finding
+    assert relaxed.verdict is Verdict.UNAVAILABLE
+    assert "relaxed" in relaxed.reason
+    assert as_chosen(bomb, "strict") == bomb
+    assert as_chosen(OPEN, "relaxed") == OPEN
+    held = replace(HELD, attack=bomb.attack)
+    assert as_chosen(held, "relaxed") == held
+
+
+def test_what_profiles_allow_are_attacks_of_the_catalogue() -> None:
+    names = {attack.name for attack in ATTACKS}
+    assert all(allowed <= names for allowed in ALLOWED.values())
+    assert set(ALLOWED) < set(PROFILES)
 
 
 @pytest.fixture

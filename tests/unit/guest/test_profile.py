@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luminaguard.vm.hardening import PROFILES, STRICT
@@ -71,6 +71,7 @@ def test_a_missing_field_is_refused(path: str) -> None:
         profile.parse(json.dumps(table).encode())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_refused_and_nothing_else_happens(content: bytes) -> None:
     with pytest.raises(GuestFault):

@@ -18,10 +18,10 @@ def registry():
         yield index
 
 
-def package(name: str, content: bytes, **fields: str) -> NpmPackage:
+def package(name: str, content: bytes, *, resolved: str = "") -> NpmPackage:
     sha512 = hashlib.sha512(content).hexdigest()
     path = f"node_modules/{name}"
-    return NpmPackage(path=path, name=name, version="1.0.0", sha512=sha512, **fields)
+    return NpmPackage(path=path, name=name, version="1.0.0", sha512=sha512, resolved=resolved)
 
 
 def config(registry, **more: str) -> NpmConfig:
