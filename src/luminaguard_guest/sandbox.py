@@ -1,4 +1,4 @@
-"""The agent in a sandbox: no kernel and no disks of its own, a socket on standard input to the host.
+"""The agent in a sandbox: no kernel and no disks of its own, a socket on stdin to the host.
 
 The same agent, box and harvest as in a machine; what differs is what it stands on. The host shows
 one directory, `HOST`: the agent's sources, the hardening profile, and the workspace's files once

@@ -133,7 +133,7 @@ class GvisorHypervisor:
         try:
             bundle.directory.mkdir(mode=0o700)
             await run_sync(bundle.write, root, spec.profile)
-            sandbox = await Sandbox.start(order)
+            sandbox = Sandbox.start(order)
             await self._greet(sandbox, limit_s)
             isolation = self._isolation(sandbox, spec, platform, runtime_private=private)
         except BaseException:
@@ -221,9 +221,7 @@ class GvisorHypervisor:
 
 
 def _probe(platform: str, runsc: Runsc, tried: tuple[tuple[str, str], ...]) -> Probe:
-    return Probe(
-        tier=Tier.USERKERNEL, accelerator=platform, version=runsc.version, tried=tried
-    )
+    return Probe(tier=Tier.USERKERNEL, accelerator=platform, version=runsc.version, tried=tried)
 
 
 def _device_problem(platform: str) -> str | None:

@@ -105,9 +105,7 @@ class Bundle:
                 },
             ],
             "linux": {
-                "namespaces": [
-                    {"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")
-                ]
+                "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")]
             },
         }
 

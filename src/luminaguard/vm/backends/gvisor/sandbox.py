@@ -7,7 +7,6 @@ the guest's agent ends itself when the socket closes; the undertaker sees to wha
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 from contextlib import suppress
@@ -17,7 +16,7 @@ from pathlib import Path
 import anyio
 from anyio.to_thread import run_sync
 
-from luminaguard.errors import GuestLost, HypervisorUnavailable, VmError
+from luminaguard.errors import GuestLost, VmError
 from luminaguard.vm.backends.gvisor.bundle import Bundle
 from luminaguard.vm.backends.gvisor.runsc import Runsc
 from luminaguard.vm.backends.qemu.confinement.cgroups.machine import MachineCgroup
@@ -27,8 +26,7 @@ from luminaguard.vm.guest import GuestClient
 from luminaguard.vm.linux import kill_process, process_handle, quiet_pipe, user_id
 
 _ENTER = (
-    'for place do shift; [ "$place" = -- ] && break; '
-    'echo 0 >"$place" 2>/dev/null; done; exec "$@"'
+    'for place do shift; [ "$place" = -- ] && break; echo 0 >"$place" 2>/dev/null; done; exec "$@"'
 )
 """Into the cgroup before everything else; reading back finds what did not work."""
 _APART = ("--pid", "--cgroup", "--mount-proc", "--fork", "--kill-child=KILL")
@@ -83,23 +81,20 @@ class Sandbox:
         self._ended = False
 
     @classmethod
-    async def start(cls, order: Order) -> "Sandbox":
-        """Start runsc; the guest need not be up yet.
+    def start(cls, order: Order) -> "Sandbox":
+        """Start runsc; the guest need not be up yet. From the event loop's own thread only.
 
         Raises:
             HypervisorUnavailable: a tool that starts it is missing.
         """
+        command = _command(order)
         agent, agent_end = socket.socketpair()
         client = GuestClient(Channel(agent))
         messages, messages_end = quiet_pipe()
-        enter = ["/bin/sh", "-c", _ENTER, "sh", *order.cgroup.joins, "--"]
-        bound = [tool("setpriv"), "--pdeathsig", "KILL", "--", tool("prlimit"), "--core=0:0", "--"]
-        apart = [tool("unshare"), *_own_user(), *_APART, "--"]
-        run = [*order.prefix, "run", "--bundle", str(order.bundle.directory), order.name]
         try:
             process = subprocess.Popen(
-                [*bound, *enter, *apart, *run],
-                stdin=agent_end,
+                command,
+                stdin=agent_end.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=messages_end,
                 env=_SAFE_PATH,
@@ -202,6 +197,17 @@ class Sandbox:
         await run_sync(shutil.rmtree, self._order.bundle.directory, True)  # noqa: FBT003 - its own
 
 
+def _command(order: Order) -> list[str]:
+    """Return the command line that starts a container: each step becomes the next by exec."""
+    return [
+        *(tool("setpriv"), "--pdeathsig", "KILL", "--"),
+        *(tool("prlimit"), "--core=0:0", "--"),
+        *("/bin/sh", "-c", _ENTER, "sh", *order.cgroup.joins, "--"),
+        *(tool("unshare"), *_own_user(), *_APART, "--"),
+        *(*order.prefix, "run", "--bundle", str(order.bundle.directory), order.name),
+    ]
+
+
 def _own_user() -> tuple[str, ...]:
     """Return what an ordinary user needs to make namespaces."""
     return () if user_id() == 0 else ("--user", "--map-root-user")
@@ -232,5 +238,3 @@ def _arguments(pid: int) -> list[bytes]:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     return []
-
-

@@ -44,7 +44,9 @@ class Roots:
             return root
         self._check.require(image)
         if not make_private(self._directory):
-            raise VmError(f"others may enter {self._directory}", hint=f"chmod 700 {self._directory}")
+            raise VmError(
+                f"others may enter {self._directory}", hint=f"chmod 700 {self._directory}"
+            )
         unfinished = self._directory / f".unpacking-{uuid.uuid4().hex}"
         try:
             fd = os.open(image.rootfs, os.O_RDONLY)
