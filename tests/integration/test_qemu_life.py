@@ -222,6 +222,7 @@ async def test_a_killed_builder_leaves_nothing_that_stays(
     try:
         builder.pids()
         await until(lambda: bool(list(empty[0].glob("templates/.building-*"))), READY_LIMIT_S)
+        builder.process.send_signal(signal.SIGSTOP)  # it must not finish while we look around
         machines = confiners(empty[0])
         assert machines
     finally:

@@ -11,8 +11,8 @@ from typing import Any
 
 MIB = 1024 * 1024
 FIRST_CLONE_BYTES = 70 * MIB
-"""Expected of a warm clone until one was measured. Source: research on the QEMU path, section 8,
-66 MiB after one exercise."""
+"""Expected of a warm clone until one was measured. Source: benchmarks/results, 68 MiB once it has
+rehearsed a call."""
 
 
 class Phase(StrEnum):
