@@ -18,6 +18,8 @@ from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.apple.backend import AppleHypervisor
 from luminaguard.vm.backends.apple.jail import mac_jail
 from luminaguard.vm.backends.firecracker.backend import FirecrackerHypervisor
+from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
+from luminaguard.vm.backends.gvisor.runsc import find_runsc
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.backends.qemu.launch import find_qemu
 from luminaguard.vm.disks import scratch_disk
@@ -47,6 +49,22 @@ def qemu(guest_image: GuestImage, vm_directories: tuple[Path, Path]) -> Generato
         pytest.skip(f"qemu: {unavailable}")
     cache, runtime = vm_directories
     hypervisor = QemuHypervisor(cache, runtime, image=guest_image)
+    yield hypervisor
+    hypervisor.close()
+
+
+@pytest.fixture(scope="session")
+def gvisor(
+    guest_image: GuestImage, vm_directories: tuple[Path, Path]
+) -> Generator[GvisorHypervisor]:
+    """The gVisor backend; whichever test is first has the image unpacked and a platform tried."""
+    try:
+        find_runsc()
+    except HypervisorUnavailable as unavailable:
+        pytest.skip(f"gvisor: {unavailable}")
+    cache, runtime = vm_directories
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    hypervisor = GvisorHypervisor(cache, runtime, image=guest_image)
     yield hypervisor
     hypervisor.close()
 

@@ -48,6 +48,9 @@ class VmSettings:
     """How guests hold their commands, by name: see docs/reference/hardening.md."""
     lsm: str = "apparmor"
     """What guests' kernels enforce: "apparmor" or "selinux"."""
+    isolation: tuple[str, ...] = ()
+    """Tiers and backends that may be used, best first: see docs/reference/backends/. Empty:
+    hardware virtualization, else emulation; never anything weaker."""
     allow_missing_layers: tuple[str, ...] = ()
     """Jail layers that may be absent on this host; otherwise LuminaGuard refuses to run."""
 

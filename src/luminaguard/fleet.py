@@ -7,10 +7,11 @@ from typing import Self
 from anyio import to_thread
 
 from luminaguard.audit.log import AuditLog
+from luminaguard.backends import choose
 from luminaguard.config import Settings, load
 from luminaguard.errors import LuminaGuardError
 from luminaguard.image.image import GuestImage
-from luminaguard.machines import machine_spec, qemu
+from luminaguard.machines import machine_spec
 from luminaguard.vm.hypervisor import Hypervisor
 from luminaguard.vm.linux import allow_open_files
 from luminaguard.vm.pool.pool import MachinePool
@@ -36,7 +37,7 @@ class Fleet:
 
         Args:
             settings: Default: from the configuration file and the environment.
-            hypervisor: Default: QEMU, with the best accelerator that this host has.
+            hypervisor: Default: the first of the settings' order that works on this host.
             image: What warm machines run, or its name. Default: the image that the settings name.
         """
         self._settings = settings or load()
@@ -53,7 +54,7 @@ class Fleet:
             self._log = await to_thread.run_sync(AuditLog.open, self._settings.state_dir)
             stack.callback(self._log.close)
             if self._hypervisor is None:
-                self._hypervisor = own = qemu(self._settings)
+                self._hypervisor = own = await choose(self._settings, self._probed_image)
                 stack.callback(own.close)
             pool = MachinePool(
                 self._hypervisor,
@@ -75,6 +76,9 @@ class Fleet:
         """Destroy all machines and close everything; the sessions have been closed before."""
         self._pool = self._log = None
         await self._stack.__aexit__(exc_type, exc, traceback)
+
+    def _probed_image(self) -> GuestImage:
+        return machine_spec(self._settings, self._image).image
 
     @property
     def log(self) -> AuditLog:

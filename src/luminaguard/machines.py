@@ -9,6 +9,7 @@ from stat import S_IFDIR
 from luminaguard.config import Settings
 from luminaguard.image.image import GuestImage
 from luminaguard.image.store import ImageStore
+from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.hardening import profile_named
 from luminaguard.vm.linux import memory_file
@@ -28,11 +29,29 @@ def machine_spec(settings: Settings, image: GuestImage | str) -> VmSpec:
     return VmSpec(image=image, memory_mib=settings.vm.memory_mib, profile=profile)
 
 
-def qemu(settings: Settings) -> QemuHypervisor:
-    """Return the hypervisor that the settings describe; close it after its machines."""
+def qemu(settings: Settings, image: GuestImage | None = None) -> QemuHypervisor:
+    """Return QEMU as the settings describe it; close it after its machines.
+
+    `image`: what its probe boots.
+    """
     waived = frozenset(settings.vm.allow_missing_layers)
     return QemuHypervisor(
-        settings.cache_dir, settings.runtime_dir, allow_missing=waived, rehearsal=empty_workspace
+        settings.cache_dir,
+        settings.runtime_dir,
+        allow_missing=waived,
+        image=image,
+        rehearsal=empty_workspace,
+    )
+
+
+def gvisor(settings: Settings, image: GuestImage | None = None) -> GvisorHypervisor:
+    """Return gVisor as the settings describe it; close it after its machines.
+
+    `image`: what its probe boots.
+    """
+    waived = frozenset(settings.vm.allow_missing_layers)
+    return GvisorHypervisor(
+        settings.cache_dir, settings.runtime_dir, allow_missing=waived, image=image
     )
 
 

@@ -19,13 +19,14 @@ from luminaguard.approval.approvers import DenyApprover, all_approver, utc_now
 from luminaguard.approval.queue import ApprovalQueue
 from luminaguard.approval.tty import TtyApprover, has_terminal
 from luminaguard.audit.log import AuditLog
+from luminaguard.backends import choose
 from luminaguard.config import Settings, load
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.outcome import Outcome
 from luminaguard.errors import ApprovalError, LuminaGuardError, RecoveryNeeded
 from luminaguard.image.image import GuestImage
 from luminaguard.llm.model import ChatModel
-from luminaguard.machines import machine_spec, qemu
+from luminaguard.machines import machine_spec
 from luminaguard.pipeline.aftermath import end_what_was_left
 from luminaguard.pipeline.ask import Asking
 from luminaguard.pipeline.guard import Guard
@@ -39,6 +40,7 @@ from luminaguard.vm.direct import DirectSource
 from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import Hypervisor
 from luminaguard.vm.source import MachineSource
+from luminaguard.vm.spec import VmSpec
 from luminaguard.workspace.root import WorkspaceRoot
 from luminaguard.workspace.send.scan import ScanLimits
 
@@ -184,7 +186,7 @@ class Session:
         policy = Policy()
         recorder = Recorder(log=log, session_id=self.id, policy_version=policy.version)
         machine = SessionMachine(
-            source=self._machines or self._direct(stack),
+            source=self._machines or await self._direct(stack),
             owner=self.id,
             tree=tree,
             make_scratch=self._scratch,
@@ -237,15 +239,16 @@ class Session:
     def _scratch(self) -> int:
         return scratch_disk(self._settings.cache_dir, self._settings.vm.scratch_mib * MIB)
 
-    def _direct(self, stack: AsyncExitStack) -> MachineSource:
-        image = self._image or self._settings.image_for(Path(self._workspace).resolve())
-        hypervisor = self._hypervisor or self._qemu(stack)
-        return DirectSource(hypervisor, lambda: machine_spec(self._settings, image))
+    async def _direct(self, stack: AsyncExitStack) -> MachineSource:
+        def spec() -> VmSpec:
+            image = self._image or self._settings.image_for(Path(self._workspace).resolve())
+            return machine_spec(self._settings, image)
 
-    def _qemu(self, stack: AsyncExitStack) -> Hypervisor:
-        hypervisor = qemu(self._settings)
-        stack.callback(hypervisor.close)
-        return hypervisor
+        hypervisor = self._hypervisor
+        if hypervisor is None:
+            hypervisor = own = await choose(self._settings, lambda: spec().image)
+            stack.callback(own.close)
+        return DirectSource(hypervisor, spec)
 
     def _tree_settings(self) -> TreeSettings:
         workspace = self._settings.workspace

@@ -17,17 +17,15 @@ from typing import NoReturn
 from luminaguard_guest import (
     box,
     boxwire,
-    cgroups,
     overlay,
     privileges,
     profile,
-    reseed,
     settings,
     workspace,
 )
 from luminaguard_guest.calls import Call
 from luminaguard_guest.faults import GuestFault
-from luminaguard_guest.lsm import Lsm
+from luminaguard_guest.ground import Ground, MachineGround
 from luminaguard_guest.port import Port
 from luminaguard_guest.ports import open_port
 from luminaguard_guest.wire import (
@@ -69,11 +67,12 @@ def main() -> NoReturn:
         to_box = box.start(wanted, lsm)
     except (OSError, GuestFault) as error:
         traceback.print_exc()
-        _only_fail(port, f"the guest cannot be set up: {error}")
-    Agent(port, to_box, lsm).serve()
+        only_fail(port, f"the guest cannot be set up: {error}")
+    Agent(port, to_box, MachineGround(lsm)).serve()
 
 
-def _only_fail(port: Port, reason: str) -> NoReturn:
+def only_fail(port: Port, reason: str) -> NoReturn:
+    """Answer every request with why there is nothing else to say."""
     while True:
         for request_id, _ in port.read():
             port.say(request_id, Failed(reason))
@@ -84,9 +83,9 @@ def _only_fail(port: Port, reason: str) -> NoReturn:
 class Agent:
     """Answers the host's requests, one loop over the port, the box and the pipes of commands."""
 
-    def __init__(self, port: Port, to_box: socket.socket, lsm: Lsm) -> None:
-        """Serve `port`; start commands, which `lsm` confines, through the box at `to_box`."""
-        self._lsm = lsm
+    def __init__(self, port: Port, to_box: socket.socket, ground: Ground) -> None:
+        """Serve `port` on this ground; start commands through the box at `to_box`."""
+        self._ground = ground
         self._port = port
         self._box = to_box
         self._from_box = boxwire.Receiver(boxwire.FROM_BOX)
@@ -163,7 +162,7 @@ class Agent:
                 self._answer(request_id, message)
         except WireFault as fault:
             # Host and guest no longer understand each other: there is no way to go on.
-            _only_fail(self._port, f"the host broke the protocol: {fault}")
+            only_fail(self._port, f"the host broke the protocol: {fault}")
 
     def _answer(self, request_id: int, message: Message) -> None:
         try:
@@ -190,7 +189,7 @@ class Agent:
                 self._require_box()
                 return Done()
             case Reseed():
-                reseed.reseed(message.entropy, message.wall_clock_ns)
+                self._ground.reseed(message.entropy, message.wall_clock_ns)
                 return Done()
             case Mount():
                 self._mount(request_id, message)
@@ -276,8 +275,10 @@ class Agent:
 
     def _mount(self, request_id: int, request: Mount) -> None:
         self._require_box()
-        trees = workspace.assemble(request.path, request.filesystem, self._lsm)
+        trees = self._ground.assemble(request.path, request.filesystem)
         self._shown = tuple(tree.target for tree in trees)
+        if not trees:  # the box sees what was mounted
+            return
         descriptors = [tree.descriptor for tree in trees]
         try:
             attach = boxwire.Attach(self._shown)
@@ -295,7 +296,7 @@ class Agent:
         boxwire.send(self._box, boxwire.TO_BOX, request_id, detach)
         self._await_box(request_id)
         self._require_box()
-        workspace.take_apart()
+        self._ground.take_apart()
         self._shown = ()
 
     def _begin_harvest(self, request_id: int, request: Harvest) -> None:
@@ -310,8 +311,8 @@ class Agent:
     def _quieten(self) -> None:
         """Kill every command and wait until nothing runs that could change a file."""
         limit_s = time.monotonic() + _QUIET_S
-        while cgroups.is_populated(cgroups.CALLS):
-            cgroups.write(f"{cgroups.CALLS}/cgroup.kill", "1")
+        while self._ground.is_busy():
+            self._ground.kill_all()
             if time.monotonic() > limit_s:
                 raise GuestFault("a command cannot be ended")
             time.sleep(0.002)

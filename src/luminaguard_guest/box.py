@@ -19,7 +19,7 @@ from typing import NoReturn
 from luminaguard_guest import child, interpreter, mounts, privileges, skeleton
 from luminaguard_guest.boxwire import FROM_BOX, TO_BOX, Attach, Detach, Receiver
 from luminaguard_guest.cgroups import SERVER, Calls, write
-from luminaguard_guest.command import Command
+from luminaguard_guest.command import Command, Groups
 from luminaguard_guest.confinement import Confinement
 from luminaguard_guest.faults import GuestFault
 from luminaguard_guest.lsm import Lsm
@@ -90,7 +90,7 @@ def _loopback_up() -> None:
 class Box:
     """Starts commands, kills them, reaps everything, and tells the agent how they ended."""
 
-    def __init__(self, connection: socket.socket, calls: Calls, confinement: Confinement) -> None:
+    def __init__(self, connection: socket.socket, calls: Groups, confinement: Confinement) -> None:
         """Serve the agent at the other end of `connection`."""
         self._confinement = confinement
         self._connection = connection
@@ -189,7 +189,7 @@ class Box:
         try:
             pid, connection = self._spare or child.fork(self._confinement)
         except OSError:
-            self._calls.give_back(group)
+            group.give_back()
             raise
         self._spare = None
         command = self._commands[request_id] = Command(pid, connection, group)
@@ -206,7 +206,7 @@ class Box:
             finished = command.finish()
             if finished is not None:
                 del self._commands[request_id]
-                self._calls.give_back(command.group)
+                command.group.give_back()
                 self._say(request_id, finished)
 
     def _note_end(self, pid: int, status: int) -> None:

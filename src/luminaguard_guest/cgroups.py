@@ -84,18 +84,15 @@ class Calls:
         name = str(self._made)
         os.mkdir(name, dir_fd=self._parent_fd)
         self._made += 1
-        return CallGroup(self._parent_fd, name)
-
-    def give_back(self, group: "CallGroup") -> None:
-        """Keep an empty cgroup for the next command."""
-        self._free.append(group)
+        return CallGroup(self._parent_fd, name, self._free)
 
 
 class CallGroup:
     """One command's cgroup."""
 
-    def __init__(self, parent_fd: int, name: str) -> None:
-        """Open its control files."""
+    def __init__(self, parent_fd: int, name: str, free: "list[CallGroup]") -> None:
+        """Open its control files. `free`: where it goes when it is given back."""
+        self._free = free
         directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent_fd)
         try:
             self.members_fd = os.open("cgroup.procs", os.O_RDWR | os.O_CLOEXEC, dir_fd=directory)
@@ -103,6 +100,10 @@ class CallGroup:
             self._events_fd = os.open("cgroup.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
         finally:
             os.close(directory)
+
+    def give_back(self) -> None:
+        """Keep it, empty as it is, for the next command."""
+        self._free.append(self)
 
     def members(self) -> list[int]:
         """Return the processes in it, without those that are only to be reaped."""

@@ -6,10 +6,10 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from luminaguard_guest import boxwire
 from luminaguard_guest.boxwire import TO_CHILD, Become
-from luminaguard_guest.cgroups import CallGroup
 from luminaguard_guest.wire import Execute, Finished
 
 _PARTING_S = 0.1
@@ -22,10 +22,43 @@ _DYING_S = 5.0
 _NAMES = 32
 
 
+class Group(Protocol):
+    """What holds one command's processes, so that none can get away."""
+
+    @property
+    def members_fd(self) -> int:
+        """What a process writes "0" to, to be in it."""
+        ...
+
+    def members(self) -> list[int]:
+        """Return the processes in it, without those that are only to be reaped."""
+        ...
+
+    def is_empty(self) -> bool:
+        """Whether nothing in it lives."""
+        ...
+
+    def kill(self) -> None:
+        """Kill everything in it."""
+        ...
+
+    def give_back(self) -> None:
+        """Free it, empty, for another command."""
+        ...
+
+
+class Groups(Protocol):
+    """Where they come from."""
+
+    def take(self) -> Group:
+        """Return an empty one."""
+        ...
+
+
 class Command:
     """Its main process, its cgroup, and how it ended."""
 
-    def __init__(self, pid: int, connection: socket.socket, group: CallGroup) -> None:
+    def __init__(self, pid: int, connection: socket.socket, group: Group) -> None:
         """Watch over a child that waits for its program; see `start`."""
         self.pid = pid
         self.group = group

@@ -22,30 +22,35 @@ _libc.syscall.restype = ctypes.c_long
 class Confinement:
     """Confines processes forked from the one that made it."""
 
-    def __init__(self, profile: Profile, lsm: Lsm) -> None:
-        """Make ready whatever does not depend on the command.
+    def __init__(self, profile: Profile, lsm: Lsm | None, uid: int = privileges.UID) -> None:
+        """Make ready whatever does not depend on the command, which becomes this user.
+
+        Without `lsm` there is no mandatory access control: the kernel is not the guest's own.
 
         Raises:
             GuestFault: a rule of the profile makes no sense here.
         """
         self._limits = profile.limits
         self._lsm = lsm
+        self._uid = uid
         self._filter = filter_for(profile.rules)
         self._label_fd = -1
 
     def prepare(self) -> None:
         """Do what can be done before the command is known; the process still is root."""
         privileges.bound_resources(self._limits)
-        self._label_fd = os.open(_OWN_LABEL, os.O_WRONLY | os.O_CLOEXEC)
+        if self._lsm is not None:
+            self._label_fd = os.open(_OWN_LABEL, os.O_WRONLY | os.O_CLOEXEC)
         self._filter.put_on()
 
     def enter(self) -> None:
         """Become the ordinary user under mandatory access control, for good."""
-        privileges.become_ordinary()
-        self._enter_lsm()
+        privileges.become_ordinary(self._uid)
+        if self._lsm is not None:
+            self._enter(self._lsm)
 
-    def _enter_lsm(self) -> None:
-        os.write(self._label_fd, self._lsm.entry)
+    def _enter(self, lsm: Lsm) -> None:
+        os.write(self._label_fd, lsm.entry)
 
     def prove(self) -> None:
         """Try, in a process of its own, what no command may; before the first command.
@@ -73,22 +78,32 @@ class Confinement:
         """Return "held", or what was wrong. Still root, so that nothing else says no."""
         try:
             self.prepare()
-            self._enter_lsm()
-            with open(_OWN_LABEL, "rb", buffering=0) as file:
-                label = file.read(256)
-            if label != self._lsm.own:
-                return f"the kernel calls them {label!r}"
-            if (answer := _failure(lambda: os.mkdir(_TRIAL))) != errno.EACCES:
-                return f"a directory made in / gives {answer}"
-            # Without a filter the kernel finds that the address is none: EFAULT.
-            if (
-                _libc.syscall(_number("adjtimex"), None) >= 0
-                or (answer := ctypes.get_errno()) != errno.EPERM
-            ):
-                return f"adjtimex gives {answer}"
+            return self._access_trial() or _filter_trial() or "held"
         except (OSError, GuestFault) as error:
             return f"{type(error).__name__}: {error}"
-        return "held"
+
+    def _access_trial(self) -> str | None:
+        if self._lsm is None:
+            return None
+        self._enter(self._lsm)
+        with open(_OWN_LABEL, "rb", buffering=0) as file:
+            label = file.read(256)
+        if label != self._lsm.own:
+            return f"the kernel calls them {label!r}"
+        if (answer := _failure(lambda: os.mkdir(_TRIAL))) != errno.EACCES:
+            return f"a directory made in / gives {answer}"
+        return None
+
+
+def _filter_trial() -> str | None:
+    """Try calls that fail for another reason, or not at all, without a filter."""
+    for call, arguments in (("adjtimex", (None,)), ("sethostname", (b"trial", 5))):
+        answer = 0
+        if _libc.syscall(_number(call), *arguments) < 0:
+            answer = ctypes.get_errno()
+        if answer != errno.EPERM:
+            return f"{call} gives {answer}"
+    return None
 
 
 def _number(call: str) -> int:

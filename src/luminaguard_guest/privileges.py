@@ -1,8 +1,10 @@
 """Giving up privileges: what a box and a command may never have again."""
 
 import ctypes
+import errno
 import os
 import resource
+import struct
 
 from luminaguard_guest.profile import Limits
 
@@ -34,7 +36,11 @@ def forbid_gaining() -> None:
         if _prctl(_PR_CAPBSET_DROP, capability) < 0:
             raise OSError(ctypes.get_errno(), "cannot drop a capability from the bounding set")
         capability += 1
-    if _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL) < 0:
+    # A kernel without such a set, as gVisor's, knows no such request.
+    if (
+        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL) < 0
+        and ctypes.get_errno() != errno.EINVAL
+    ):
         raise OSError(ctypes.get_errno(), "cannot clear the ambient capabilities")
     if _prctl(_PR_SET_NO_NEW_PRIVS, 1) < 0:
         raise OSError(ctypes.get_errno(), "cannot set no_new_privs")
@@ -52,15 +58,26 @@ def bound_resources(limits: Limits) -> None:
         resource.setrlimit(number, (bound, bound))
 
 
-def become_ordinary() -> None:
+def become_ordinary(uid: int = UID) -> None:
     """Become the ordinary user, for good: no groups, no capabilities.
 
-    Changing all user ids away from 0 clears the permitted and effective capabilities.
+    Changing all user ids away from 0 clears the permitted and effective capabilities; where a
+    sandbox has no other user than 0, they are given up one set after the other.
     Source: capabilities(7), "Effect of user ID changes on capabilities".
     """
-    os.setgroups([])
-    os.setresgid(UID, UID, UID)
-    os.setresuid(UID, UID, UID)
+    if uid:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    else:
+        _drop_capabilities()
+
+
+def _drop_capabilities() -> None:
+    """Empty the effective, permitted and inheritable sets. Source: capset(2), version 3."""
+    header = struct.pack("=Ii", 0x20080522, 0)
+    if _libc.capset(header, bytes(24)) < 0:
+        raise OSError(ctypes.get_errno(), "cannot give up capabilities")
 
 
 def set_oom_score(score: int) -> None:

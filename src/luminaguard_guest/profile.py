@@ -71,14 +71,14 @@ def parse(content: bytes) -> Profile:
     return cast("Profile", _as(Profile, value, "profile"))
 
 
-def read() -> Profile:
-    """Read the profile that came with the initial RAM disk.
+def read(place: str = PROFILE) -> Profile:
+    """Read the profile that the host sent along: in a machine, with the initial RAM disk.
 
     Raises:
         GuestFault: there is none, or it is damaged.
     """
     try:
-        with open(PROFILE, "rb", buffering=0) as file:
+        with open(place, "rb", buffering=0) as file:
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise GuestFault(f"there is no hardening profile: {error.strerror}") from None

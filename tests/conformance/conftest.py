@@ -19,7 +19,7 @@ from luminaguard.vm.spec import VmSpec
 
 DOUBLES = ("fake", "apple-double", "firecracker-double")
 """No machine runs below them; of all but the first, everything above the machine is the product."""
-REAL = ("qemu", "apple", "firecracker")
+REAL = ("qemu", "gvisor", "apple", "firecracker")
 
 
 @pytest.fixture(params=[*DOUBLES, *(pytest.param(name, marks=pytest.mark.vm) for name in REAL)])

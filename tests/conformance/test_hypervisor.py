@@ -45,9 +45,16 @@ async def template(hypervisor: Hypervisor, spec: VmSpec) -> Template:
 
 
 @pytest.fixture
-async def clone(hypervisor: Hypervisor, template: Template) -> AsyncIterator[MicroVM]:
-    async with await hypervisor.restore(template) as machine:
+async def clone(hypervisor: Hypervisor, spec: VmSpec) -> AsyncIterator[MicroVM]:
+    async with await made(hypervisor, spec) as machine:
         yield machine
+
+
+async def made(hypervisor: Hypervisor, spec: VmSpec) -> MicroVM:
+    """Return a machine for use: a clone, or a booted one where there are no templates."""
+    if not hypervisor.capabilities.snapshots:
+        return await hypervisor.boot(spec)
+    return await hypervisor.restore(await hypervisor.template(spec))
 
 
 @pytest.fixture
@@ -78,12 +85,12 @@ async def test_a_clone_that_was_not_reseeded_runs_nothing(clone: MicroVM) -> Non
 
 @pytest.mark.guarantee("G6")
 async def test_two_clones_never_give_the_same_random_bytes(
-    hypervisor: Hypervisor, template: Template
+    hypervisor: Hypervisor, spec: VmSpec
 ) -> None:
     said: list[set[bytes]] = []
     ids: set[str] = set()
     for _ in range(2):
-        async with await hypervisor.restore(template) as machine:
+        async with await made(hypervisor, spec) as machine:
             await fresh(machine)
             report = await machine.execute(shell(RANDOM))
             assert report.exit_code == 0
@@ -201,11 +208,26 @@ async def test_a_stopped_machine_is_gone_and_refuses_everything(
         await clone.reseed(bytes(64), 0)
 
 
-async def test_leaving_the_machine_stops_it(hypervisor: Hypervisor, template: Template) -> None:
-    machine = await hypervisor.restore(template)
+async def test_leaving_the_machine_stops_it(hypervisor: Hypervisor, spec: VmSpec) -> None:
+    machine = await made(hypervisor, spec)
     async with machine:
         pass
     assert machine.state is VmState.STOPPED
+
+
+async def test_a_backend_without_snapshots_says_so_and_keeps_the_machine(
+    hypervisor: Hypervisor, spec: VmSpec, clone: MicroVM, tmp_path: Path
+) -> None:
+    if hypervisor.capabilities.snapshots:
+        pytest.skip(f"{hypervisor.name} has snapshots")
+    with pytest.raises(TemplateError):
+        await hypervisor.template(spec)
+    with pytest.raises(TemplateError):
+        await hypervisor.restore(Template(key="0" * 64, directory=tmp_path, spec=spec))
+    with pytest.raises(TemplateError):
+        await clone.snapshot(tmp_path)
+    await fresh(clone)
+    assert (await clone.execute(Execution(argv=("true",)))).exit_code == 0
 
 
 async def test_a_stale_template_is_never_restored(

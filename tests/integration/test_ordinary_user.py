@@ -157,6 +157,11 @@ def run_as_user(
     ("suites", "chosen"),
     [
         (["conformance"], "qemu and not damaged and not saved"),
+        (["conformance"], "gvisor and not template and not saved"),
+        (
+            ["integration/test_gvisor_life.py"],
+            "end_with or cancelled or either_image or hold_no or leaves",
+        ),
         ([LIFE], "end_with or no_moment or unseen or cancelling"),
         (ESCAPED, "not same_user and not its_cgroup"),
     ],

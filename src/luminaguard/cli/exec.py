@@ -11,19 +11,22 @@ import anyio
 import click
 from anyio import to_thread
 
+from luminaguard.backends import choose
 from luminaguard.cli.exits import exit_code
 from luminaguard.cli.interrupts import interrupts
 from luminaguard.cli.options import (
     approval_timeout_option,
     approver_option,
+    backend_option,
     include_option,
+    on_backend,
     workspace_option,
 )
 from luminaguard.cli.present import notice, print_failure, print_json, print_text
 from luminaguard.config import Settings
 from luminaguard.domain.outcome import Outcome
 from luminaguard.errors import ConfigError, LuminaGuardError
-from luminaguard.machines import machine_spec, qemu
+from luminaguard.machines import machine_spec
 from luminaguard.vm.ahead import started_ahead
 from luminaguard.vm.direct import DirectSource
 from luminaguard.vm.source import MachineSource
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 @workspace_option
 @approver_option
 @include_option
+@backend_option
 @click.option(
     "--timeout",
     "timeout_s",
@@ -70,6 +74,7 @@ def exec_(
     workspace: Path,
     approver: str | None,
     include: tuple[str, ...],
+    backend: str | None,
     timeout_s: float,
     approval_timeout_s: float | None,
     env_names: tuple[str, ...],
@@ -82,6 +87,7 @@ def exec_(
     Exit codes: the command's own; 124 timed out, 125 LuminaGuard failed, 126 not approved or
     denied.
     """
+    settings = on_backend(settings, backend)
     env = _from_environment(env_names)
     stdin = sys.stdin.buffer.read() if with_stdin else b""
 
@@ -118,7 +124,8 @@ async def _one_command(
     command: tuple[str, ...],
 ) -> Outcome:
     """Have the machine started beside the imports that everything else needs."""
-    with closing(qemu(settings)) as hypervisor:
+    chosen = await choose(settings, lambda: _spec(settings, workspace).image)
+    with closing(chosen) as hypervisor:
         source = DirectSource(hypervisor, lambda: _spec(settings, workspace))
         opened: list[Session] = []
         early: list[bool] = []

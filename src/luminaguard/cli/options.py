@@ -1,8 +1,11 @@
 """Options that several commands share."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
+
+from luminaguard.config import Settings
 
 APPROVERS = ("tty", "deny", "all")
 
@@ -36,3 +39,17 @@ approval_timeout_option = click.option(
     metavar="S",
     help="Seconds until a request expires.  [default: 300]",
 )
+
+backend_option = click.option(
+    "--backend",
+    metavar="NAME",
+    help="Make machines with this backend, or any of this tier, and with nothing else.  "
+    "[default: by the configuration's vm.isolation]",
+)
+
+
+def on_backend(settings: Settings, backend: str | None) -> Settings:
+    """Return the settings with only this backend allowed, if one was named."""
+    if backend is None:
+        return settings
+    return replace(settings, vm=replace(settings.vm, isolation=(backend,)))

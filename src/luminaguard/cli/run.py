@@ -15,7 +15,9 @@ from luminaguard.cli.interrupts import interrupts
 from luminaguard.cli.options import (
     approval_timeout_option,
     approver_option,
+    backend_option,
     include_option,
+    on_backend,
     workspace_option,
 )
 from luminaguard.cli.present import notice, outcome_json, outcome_line
@@ -33,6 +35,7 @@ from luminaguard.runtime import Session
 @workspace_option
 @approver_option
 @include_option
+@backend_option
 @click.option(
     "--model",
     "model_name",
@@ -58,6 +61,7 @@ def run(
     workspace: Path,
     approver: str | None,
     include: tuple[str, ...],
+    backend: str | None,
     model_name: str,
     approval_timeout_s: float | None,
     max_steps: int,
@@ -65,6 +69,7 @@ def run(
     task: str,
 ) -> None:
     """Let an agent work on TASK in a disposable micro-VM; each risky effect is asked about."""
+    settings = on_backend(settings, backend)
     model = choose_model(model_name)
     image = settings.image_for(workspace.resolve())
     screen = Narrator(quiet=as_json)

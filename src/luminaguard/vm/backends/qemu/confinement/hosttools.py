@@ -10,6 +10,7 @@ _PACKAGES = {
     "nsenter": "util-linux",
     "prlimit": "util-linux",
     "setpriv": "util-linux",
+    "unshare": "util-linux",
 }
 
 

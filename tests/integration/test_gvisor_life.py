@@ -1,0 +1,243 @@
+"""gVisor machines come, go and are attacked: they hold, and nothing of them stays behind."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from luminaguard.domain.execution import Execution, GuestReport
+from luminaguard.domain.harvest import FileBytes, UpperFile, UpperRecord
+from luminaguard.domain.isolation import Tier
+from luminaguard.errors import GuestLost, HypervisorUnavailable, ImageError, VmStateError
+from luminaguard.image.image import GuestImage
+from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
+from luminaguard.vm.backends.gvisor.trees import Roots
+from luminaguard.vm.disks import scratch_disk
+from luminaguard.vm.hypervisor import GuestMount, MicroVM
+from luminaguard.vm.lifecycle import VmState
+from luminaguard.vm.spec import VmSpec
+from vm_fixtures import imaged
+
+pytestmark = [pytest.mark.vm, pytest.mark.anyio]
+
+HOLDER = Path(__file__).with_name("gvisor_holder.py")
+WORKSPACE = "/srv/project"
+GONE_LIMIT_S = 10.0
+
+
+def marked(runtime: Path) -> list[int]:
+    """Return the processes that name a machine's directory below `runtime`."""
+    found: list[int] = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and entry != str(os.getpid()):
+            with suppress(OSError):
+                text = Path("/proc", entry, "cmdline").read_bytes()
+                if f"{runtime}/luminaguard-".encode() in text:
+                    found.append(int(entry))
+    return found
+
+
+def wait_until_gone(runtime: Path) -> None:
+    limit_s = time.monotonic() + GONE_LIMIT_S
+    while (left := marked(runtime)) and time.monotonic() < limit_s:
+        time.sleep(0.02)
+    assert left == []
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    place = tmp_path / "tree"
+    (place / "folder").mkdir(parents=True)
+    (place / "a.txt").write_text("old\n")
+    return place
+
+
+@pytest.fixture(params=["squashfs", "erofs"])
+def disks(request: pytest.FixtureRequest, tree: Path, tmp_path: Path) -> Iterator[tuple[int, int]]:
+    image = imaged(tree, tmp_path / "image", request.param)
+    scratch = scratch_disk(tmp_path, 64 * 1024 * 1024)
+    yield image, scratch
+    os.close(image)
+    os.close(scratch)
+
+
+@pytest.fixture
+async def machine(gvisor: GvisorHypervisor, vm_spec: VmSpec) -> AsyncIterator[MicroVM]:
+    async with await gvisor.boot(vm_spec) as booted:
+        await booted.reseed(secrets.token_bytes(64), time.time_ns())
+        yield booted
+
+
+async def shell(machine: MicroVM, script: str, cwd: str = "/") -> GuestReport:
+    return await machine.execute(Execution(argv=("sh", "-c", script), cwd=cwd, timeout_s=30))
+
+
+async def test_the_workspace_comes_in_and_its_changes_come_out_from_either_image(
+    machine: MicroVM, disks: tuple[int, int]
+) -> None:
+    await machine.attach(workspace_fd=disks[0], scratch_fd=disks[1])
+    await machine.mount(GuestMount(path=WORKSPACE, filesystem="squashfs"))
+    report = await shell(machine, "cat a.txt; echo new >> a.txt; pwd", WORKSPACE)
+    assert report.stdout == b"old\n/srv/project\n"
+    records: list[UpperRecord] = [record async for record in machine.harvest()]
+    changed = [record for record in records if isinstance(record, UpperFile)]
+    assert [record.path for record in changed] == [b"a.txt"]
+    assert FileBytes(0, b"old\nnew\n") in records
+
+
+@pytest.mark.guarantee("G8")
+async def test_the_tier_and_what_the_jail_lacks_are_said(machine: MicroVM) -> None:
+    isolation = machine.isolation
+    assert isolation.tier is Tier.USERKERNEL
+    assert {"seccomp", "pid-namespace", "net-namespace"} <= set(isolation.jail.layers)
+    assert isolation.jail.missing["distinct-uid"]
+    assert isolation.guest.lsm == "none"
+
+
+async def test_commands_hold_no_capability_and_are_filtered(machine: MicroVM) -> None:
+    report = await shell(machine, "grep -E 'Cap(Eff|Prm|Bnd)|Seccomp' /proc/self/status")
+    facts = dict(line.split(":\t") for line in report.stdout.decode().splitlines())
+    assert facts == {
+        "CapEff": "0" * 16,
+        "CapPrm": "0" * 16,
+        "CapBnd": "0" * 16,
+        "Seccomp": "2",
+    }
+
+
+async def test_commands_see_neither_the_agent_nor_the_host_nor_a_network(machine: MicroVM) -> None:
+    code = """
+import os, socket
+print(sorted(os.listdir("/mnt")), os.path.exists("/run/luminaguard"))
+print([line.split(":")[0].strip() for line in open("/proc/net/dev").readlines()[2:]])
+try:
+    socket.create_connection(("192.0.2.1", 80), timeout=3)
+except OSError as error:
+    print("refused", error.errno is not None)
+"""
+    report = await machine.execute(Execution(python=code, timeout_s=30))
+    lines = report.stdout.decode().splitlines()
+    assert lines[0] == "[] False"
+    assert "eth0" not in lines[1]
+    assert lines[2].startswith("refused")
+
+
+async def test_what_a_command_leaves_is_ended_and_named(
+    machine: MicroVM, disks: tuple[int, int]
+) -> None:
+    await machine.attach(workspace_fd=disks[0], scratch_fd=disks[1])
+    await machine.mount(GuestMount(path=WORKSPACE, filesystem="squashfs"))
+    script = (
+        "for n in 1 2 3; do setsid sh -c 'while :; do date >> log; done' >/dev/null 2>&1 & done"
+    )
+    report = await shell(machine, script, WORKSPACE)
+    assert report.exit_code == 0
+    assert "sh" in report.leftover
+    first = [record async for record in machine.harvest()]
+    assert [record async for record in machine.harvest()] == first
+
+
+async def test_the_image_and_the_shared_directory_cannot_be_written(machine: MicroVM) -> None:
+    report = await shell(machine, "touch /usr/made /etc/made; echo x > /usr/bin/sh")
+    assert report.stderr.count(b"denied") + report.stderr.count(b"Read-only") == 3
+
+
+async def test_scratch_space_ends_where_its_limit_is(
+    machine: MicroVM, disks: tuple[int, int]
+) -> None:
+    await machine.attach(workspace_fd=disks[0], scratch_fd=disks[1])
+    await machine.mount(GuestMount(path=WORKSPACE, filesystem="squashfs"))
+    report = await shell(machine, "head -c 200000000 /dev/zero > big", WORKSPACE)
+    assert report.exit_code != 0
+    assert b"No space left" in report.stderr
+    assert (await shell(machine, "rm big; echo fine", WORKSPACE)).stdout == b"fine\n"
+
+
+async def test_a_mounted_workspace_cannot_be_swapped(
+    machine: MicroVM, disks: tuple[int, int]
+) -> None:
+    await machine.attach(workspace_fd=disks[0], scratch_fd=disks[1])
+    await machine.mount(GuestMount(path=WORKSPACE, filesystem="squashfs"))
+    with pytest.raises(VmStateError, match="swapped"):
+        await machine.attach(workspace_fd=disks[0], scratch_fd=disks[1])
+
+
+async def test_a_killed_sandbox_is_a_lost_machine(
+    machine: MicroVM, vm_directories: tuple[Path, Path]
+) -> None:
+    os.kill(machine.pid, signal.SIGKILL)
+    with pytest.raises((GuestLost, VmStateError)):
+        await shell(machine, "true")
+    await machine.stop()
+    assert machine.state is VmState.STOPPED
+    wait_until_gone(vm_directories[1])
+
+
+async def test_a_cancelled_boot_leaves_nothing(
+    gvisor: GvisorHypervisor, vm_spec: VmSpec, vm_directories: tuple[Path, Path]
+) -> None:
+    await gvisor.probe()
+    with anyio.move_on_after(0.2) as scope:
+        await gvisor.boot(vm_spec)
+    assert scope.cancelled_caught
+    wait_until_gone(vm_directories[1])
+    assert list(vm_directories[1].glob("luminaguard-*")) == []
+
+
+async def test_a_jail_below_the_minimum_is_refused(
+    gvisor: GvisorHypervisor, vm_spec: VmSpec, tmp_path: Path, vm_directories: tuple[Path, Path]
+) -> None:
+    runtime = tmp_path / "open"
+    runtime.mkdir(mode=0o755)
+    runtime.chmod(0o755)
+    await gvisor.probe()
+    other = GvisorHypervisor(vm_directories[0], runtime, image=vm_spec.image)
+    try:
+        with pytest.raises(HypervisorUnavailable, match="private-runtime-directory"):
+            await other.boot(vm_spec)
+    finally:
+        other.close()
+    wait_until_gone(runtime)
+
+
+def test_machines_end_with_the_process_that_made_them(
+    guest_image: GuestImage, vm_directories: tuple[Path, Path], tmp_path: Path
+) -> None:
+    runtime = tmp_path / "run"
+    where = [str(guest_image.directory), guest_image.digest, str(vm_directories[0]), str(runtime)]
+    vm_directories[0].mkdir(mode=0o700, parents=True, exist_ok=True)
+    holder = subprocess.Popen([sys.executable, str(HOLDER), *where], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        _, sentry = map(int, holder.stdout.readline().split())
+        os.kill(sentry, 0)
+        assert marked(runtime)
+        holder.kill()
+        wait_until_gone(runtime)
+    finally:
+        holder.kill()
+        holder.communicate(timeout=30)
+    with pytest.raises(ProcessLookupError):
+        os.kill(sentry, 0)
+
+
+async def test_an_image_that_is_not_what_its_manifest_says_is_not_unpacked(
+    gvisor: GvisorHypervisor, vm_spec: VmSpec, tmp_path: Path
+) -> None:
+    for name in os.listdir(vm_spec.image.directory):
+        (tmp_path / name).symlink_to(vm_spec.image.directory / name)
+    (tmp_path / "rootfs").unlink()
+    (tmp_path / "rootfs").write_bytes(b"hsqs" + bytes(4096))
+    changed = replace(vm_spec.image, directory=tmp_path)
+    with pytest.raises(ImageError):
+        Roots(tmp_path / "cache").of(changed)
+    assert not (tmp_path / "cache" / "roots" / changed.digest).exists()
