@@ -8,6 +8,8 @@ import sys
 import anyio
 import click
 
+from luminaguard.backends import backend_report
+from luminaguard.cli.backends import backend_lines, backends_json
 from luminaguard.cli.stages import Stages
 from luminaguard.config import Settings
 from luminaguard.doctor.attack import Attack, Verdict
@@ -44,11 +46,14 @@ def doctor(settings: Settings, *, as_json: bool, verbose: bool, patterns: tuple[
         report = anyio.run(
             lambda: examine(settings, chosen, stages.show, complete=complete),
         )
+    backends = anyio.run(backend_report, settings) if complete else ()
     if as_json:
-        click.echo(json.dumps(report.as_json()))
+        click.echo(json.dumps({**report.as_json(), "backends": backends_json(backends)}))
     else:
         plain = bool(os.environ.get("NO_COLOR")) or not sys.stdout.isatty()
         for line in table(report, _plain if plain else _painted, verbose=verbose):
+            click.echo(line)
+        for line in backend_lines(backends) if backends else ():
             click.echo(line)
     return exit_code(report)
 
