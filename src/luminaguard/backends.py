@@ -4,6 +4,7 @@ An order is made of tiers ("hardware", "userkernel", …) and backends ("qemu", 
 weaker than what it names is ever taken: where nothing in it works, nothing runs.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,10 +17,10 @@ from luminaguard.domain.isolation import Tier
 from luminaguard.errors import ConfigError, HypervisorUnavailable, ImageError, LuminaGuardError
 from luminaguard.image.image import GuestImage
 from luminaguard.image.store import ImageStore
-from luminaguard.machines import gvisor, qemu
-from luminaguard.vm.backends.gvisor.runsc import find_runsc
-from luminaguard.vm.backends.qemu.launch import find_qemu
+from luminaguard.machines import apple, firecracker, gvisor, qemu
 from luminaguard.vm.hypervisor import Hypervisor, Probe
+
+# ruff: noqa: PLC0415 - only what this host is asked for gets imported: start-up time is a feature
 
 DEFAULT_ORDER = ("hardware", "emulated")
 """What holds when the user names none: never a weaker tier than these by itself."""
@@ -45,9 +46,49 @@ class Backend:
     make: Callable[[Settings, GuestImage | None], ClosableHypervisor]
 
 
+def _look_for_qemu() -> None:
+    if sys.platform == "linux":
+        from luminaguard.vm.backends.qemu.launch import find_qemu
+
+        find_qemu()
+    else:
+        from luminaguard.vm.backends.qemu.architecture import host_architecture
+        from luminaguard.vm.backends.qemu.portable.places import find_portable_qemu
+
+        find_portable_qemu(host_architecture())
+
+
+def _look_for_firecracker() -> None:
+    from luminaguard.vm.backends.firecracker.host import find_programs, require_kvm
+
+    find_programs()
+    require_kvm()
+
+
+def _look_for_apple() -> None:
+    from luminaguard.vm.backends.apple.host import mac_facts, require_macos
+    from luminaguard.vm.backends.apple.pyobjc import load
+
+    require_macos(mac_facts())
+    load()
+
+
+def _look_for_gvisor() -> None:
+    from luminaguard.vm.backends.gvisor.runsc import find_runsc
+
+    find_runsc()
+
+
 BACKENDS = (
-    Backend(name="qemu", tiers=(Tier.HARDWARE, Tier.EMULATED), find=find_qemu, make=qemu),
-    Backend(name="gvisor", tiers=(Tier.USERKERNEL,), find=find_runsc, make=gvisor),
+    Backend(
+        name="firecracker",
+        tiers=(Tier.HARDWARE,),
+        find=_look_for_firecracker,
+        make=firecracker,
+    ),
+    Backend(name="qemu", tiers=(Tier.HARDWARE, Tier.EMULATED), find=_look_for_qemu, make=qemu),
+    Backend(name="apple", tiers=(Tier.HARDWARE,), find=_look_for_apple, make=apple),
+    Backend(name="gvisor", tiers=(Tier.USERKERNEL,), find=_look_for_gvisor, make=gvisor),
 )
 """Every backend; where several give the same tier, the first comes first."""
 

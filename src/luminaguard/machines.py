@@ -4,16 +4,25 @@ Apart from `runtime`, so that a machine can be on its way while the rest is stil
 """
 
 import os
+import sys
 from stat import S_IFDIR
+from typing import TYPE_CHECKING
 
 from luminaguard.config import Settings
 from luminaguard.image.image import GuestImage
 from luminaguard.image.store import ImageStore
-from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
-from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.hardening import profile_named
 from luminaguard.vm.linux import memory_file
 from luminaguard.vm.spec import VmSpec
+
+if TYPE_CHECKING:
+    from luminaguard.vm.backends.apple.backend import AppleHypervisor
+    from luminaguard.vm.backends.firecracker.backend import FirecrackerHypervisor
+    from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
+    from luminaguard.vm.backends.qemu.backend import QemuHypervisor
+    from luminaguard.vm.backends.qemu.portable.backend import PortableQemu
+
+# ruff: noqa: PLC0415 - only the backend that is used gets imported: start-up time is a feature
 
 
 def machine_spec(settings: Settings, image: GuestImage | str) -> VmSpec:
@@ -29,35 +38,62 @@ def machine_spec(settings: Settings, image: GuestImage | str) -> VmSpec:
     return VmSpec(image=image, memory_mib=settings.vm.memory_mib, profile=profile)
 
 
-def qemu(settings: Settings, image: GuestImage | None = None) -> QemuHypervisor:
+def qemu(settings: Settings, image: GuestImage | None = None) -> "QemuHypervisor | PortableQemu":
     """Return QEMU as the settings describe it; close it after its machines.
 
     `image`: what its probe boots.
     """
-    waived = frozenset(settings.vm.allow_missing_layers)
+    if sys.platform != "linux":
+        from luminaguard.vm.backends.qemu.portable.backend import PortableQemu
+
+        return PortableQemu(
+            settings.cache_dir, settings.runtime_dir, allow_missing=_waived(settings), image=image
+        )
+    from luminaguard.vm.backends.qemu.backend import QemuHypervisor
+
     return QemuHypervisor(
         settings.cache_dir,
         settings.runtime_dir,
-        allow_missing=waived,
+        allow_missing=_waived(settings),
         image=image,
         rehearsal=empty_workspace,
     )
 
 
-def gvisor(settings: Settings, image: GuestImage | None = None) -> GvisorHypervisor:
-    """Return gVisor as the settings describe it; close it after its machines.
+def firecracker(settings: Settings, image: GuestImage | None = None) -> "FirecrackerHypervisor":
+    """Return Firecracker as the settings describe it; close it after its machines."""
+    from luminaguard.vm.backends.firecracker.backend import FirecrackerHypervisor
 
-    `image`: what its probe boots.
-    """
-    waived = frozenset(settings.vm.allow_missing_layers)
-    return GvisorHypervisor(
-        settings.cache_dir, settings.runtime_dir, allow_missing=waived, image=image
+    return FirecrackerHypervisor(
+        settings.cache_dir, settings.runtime_dir, allow_missing=_waived(settings), image=image
     )
+
+
+def apple(settings: Settings, image: GuestImage | None = None) -> "AppleHypervisor":
+    """Return Virtualization.framework as the settings describe it; close it after its machines."""
+    from luminaguard.vm.backends.apple.backend import AppleHypervisor
+
+    return AppleHypervisor(
+        settings.cache_dir, settings.runtime_dir, allow_missing=_waived(settings), image=image
+    )
+
+
+def gvisor(settings: Settings, image: GuestImage | None = None) -> "GvisorHypervisor":
+    """Return gVisor as the settings describe it; close it after its machines."""
+    from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
+
+    return GvisorHypervisor(
+        settings.cache_dir, settings.runtime_dir, allow_missing=_waived(settings), image=image
+    )
+
+
+def _waived(settings: Settings) -> frozenset[str]:
+    return frozenset(settings.vm.allow_missing_layers)
 
 
 def empty_workspace() -> int:
     """Return a workspace image with nothing in it, as an open file: what clones rehearse on."""
-    from luminaguard.workspace.send.erofs import ErofsWriter, Node  # noqa: PLC0415 - for pools only
+    from luminaguard.workspace.send.erofs import ErofsWriter, Node
 
     image = memory_file("luminaguard-rehearsal")
     try:
