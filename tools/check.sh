@@ -54,6 +54,7 @@ gate layers "$BIN/lint-imports"
 gate layout "$BIN/python" tools/check_layout.py
 gate docstrings "$BIN/interrogate" --quiet src
 gate guarantees "$BIN/python" tools/check_guarantees.py
+gate backends "$BIN/python" tools/backend_matrix.py
 gate 'coverage ratchet' "$BIN/python" tools/ratchet.py --only-raised
 gate shell "$BIN/shellcheck" tools/*.sh .ci/run
 await_types Windows
