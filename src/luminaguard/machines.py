@@ -5,15 +5,18 @@ Apart from `runtime`, so that a machine can be on its way while the rest is stil
 
 import os
 from stat import S_IFDIR
+from typing import TYPE_CHECKING
 
 from luminaguard.config import Settings
 from luminaguard.image.image import GuestImage
 from luminaguard.image.store import ImageStore
-from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.hardening import profile_named
 from luminaguard.vm.linux import memory_file
 from luminaguard.vm.spec import VmSpec
+
+if TYPE_CHECKING:
+    from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
 
 
 def machine_spec(settings: Settings, image: GuestImage | str) -> VmSpec:
@@ -44,11 +47,15 @@ def qemu(settings: Settings, image: GuestImage | None = None) -> QemuHypervisor:
     )
 
 
-def gvisor(settings: Settings, image: GuestImage | None = None) -> GvisorHypervisor:
+def gvisor(settings: Settings, image: GuestImage | None = None) -> "GvisorHypervisor":
     """Return gVisor as the settings describe it; close it after its machines.
 
     `image`: what its probe boots.
     """
+    from luminaguard.vm.backends.gvisor.backend import (  # noqa: PLC0415 - only where it is chosen
+        GvisorHypervisor,
+    )
+
     waived = frozenset(settings.vm.allow_missing_layers)
     return GvisorHypervisor(
         settings.cache_dir, settings.runtime_dir, allow_missing=waived, image=image
