@@ -27,9 +27,6 @@ _SCRATCH_BYTES = f"{HOST}/scratch-bytes"
 _PROFILE = f"{HOST}/profile.json"
 _OPEN_FILES = 4096
 _READ_BYTES = 64 * 1024
-_OPTIONS = "index=off,metacopy=off,redirect_dir=on,xino=off,volatile"
-"""See `workspace`: what a kernel of its own takes. A user kernel knows no options."""
-_USER_OPTIONS = "userxattr"
 _BOUND = (("home", "/home"), ("tmp", "/tmp"), ("var-tmp", "/var/tmp"))  # noqa: S108 - on the guest's own disk
 
 

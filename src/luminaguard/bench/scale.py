@@ -7,7 +7,7 @@ from luminaguard.bench.fleet import memory_of
 from luminaguard.bench.samples import Samples
 from luminaguard.config import Settings
 from luminaguard.machines import machine_spec, qemu
-from luminaguard.vm.backends.qemu.machine import QemuMachine
+from luminaguard.vm.hypervisor import MicroVM
 
 MADE = "100 restored, paused clones: made in"
 RESTORED_MEMORY = "100 restored, paused clones: PSS of each"
@@ -26,7 +26,7 @@ async def measure_scale(samples: Samples, settings: Settings) -> None:
         spec = machine_spec(settings, settings.vm.image)
         template = await hypervisor.template(spec)
         async with AsyncExitStack() as alive:
-            clones: list[QemuMachine] = []
+            clones: list[MicroVM] = []
             started_s = time.perf_counter()
             for _ in range(_CLONES):
                 clone = await alive.enter_async_context(await hypervisor.restore(template))
@@ -43,7 +43,7 @@ async def measure_scale(samples: Samples, settings: Settings) -> None:
         hypervisor.close()
 
 
-def _weigh(samples: Samples, figure: str, clones: list[QemuMachine]) -> None:
+def _weigh(samples: Samples, figure: str, clones: list[MicroVM]) -> None:
     for clone in clones:
         memory_mib = memory_of([clone.pid])
         if memory_mib is None:
