@@ -60,8 +60,8 @@ def directories(
 
 @pytest.fixture
 def empty(directories: tuple[Path, Path], qemu_template: Template) -> tuple[Path, Path]:
-    """The same without a template."""
-    shutil.rmtree(directories[0] / "templates" / qemu_template.key)
+    """The same without any template."""
+    shutil.rmtree(directories[0] / "templates")
     return directories
 
 
