@@ -27,12 +27,13 @@ Sources of the image {digest}
 This package is an aggregate: each part has its own license, in LICENSES/ under the name of its
 Debian package; license texts that those refer to are in LICENSES/common/.
 {offer}
-Every part is an unchanged binary package of {distribution}; from some, files were left out. Get the
-source of each, on such a system with source packages enabled, with
+What is LuminaGuard's own is under LICENSES/luminaguard. Everything else comes from unchanged binary
+packages of {distribution}, without some of their files. Get the source of each, on such a system
+with source packages enabled, with
 
     apt-get source NAME=VERSION
 
-or, when a newer version has replaced it, from the distribution's snapshot archive, which keeps all.
+or, when a newer version has replaced it, from the distribution's archive of old versions.
 How they become this image: `luminaguard image build` (recipe version {recipe}); manifest.json
 has the SHA-256 of each binary package.
 
