@@ -20,6 +20,7 @@ from luminaguard.image.additions.requirements import read_requirements
 from luminaguard.image.build import build, host_architecture
 from luminaguard.image.image import GuestImage
 from luminaguard.image.manifest import Manifest, PackageKind
+from luminaguard.image.packaged import packaged
 from luminaguard.image.recipe import load_recipe
 from luminaguard.image.store import ImageStore
 from luminaguard.image.turn import alone
@@ -101,21 +102,24 @@ image.add_command(doctor_command)
 def list_command(as_json: bool) -> None:
     """Show the images that are here; * marks the one that new machines use."""
     store = _store()
-    rows = [_row(store, each) for each in store.list()]
+    rows = [_row(store, each, each.directory.parent.name) for each in store.list()]
+    rows += [_row(store, each, name) for name, each in packaged()]
     if as_json:
         click.echo(json.dumps({"images": rows}))
         return
     if not rows:
         click.echo("no images; make one with: luminaguard image build")
         return
-    click.echo(f"  {'NAME':<16} {'DIGEST':<12} {'KERNEL':<26} {'PACKAGES':>8} {'MB':>5}")
+    click.echo(f"  {'NAME':<16} {'DIGEST':<12} {'KERNEL':<26} {'PACKAGES':>8} {'MB':>5}  SOURCE")
     for row in rows:
         start = f"{'*' if row['current'] else ' '} {row['name']:<16} {row['digest'][:12]:<12}"
         if row["damage"]:
             click.echo(f"{start} {row['damage']}")
         else:
             size = round(row["size_bytes"] / 1_000_000)
-            click.echo(f"{start} {row['kernel']:<26} {row['packages']:>8} {size:>5}")
+            click.echo(
+                f"{start} {row['kernel']:<26} {row['packages']:>8} {size:>5}  {row['source']}"
+            )
 
 
 @image.command("verify")
@@ -140,16 +144,17 @@ def _verified(store: ImageStore, name: str) -> dict[str, Any]:
     return {**_facts(current, manifest), "current": True, "intact": True, "files": files}
 
 
-def _row(store: ImageStore, each: GuestImage) -> dict[str, Any]:
+def _row(store: ImageStore, each: GuestImage, name: str) -> dict[str, Any]:
     """Return what is known of an image; a damaged one must not hide the others."""
-    name = each.directory.parent.name
+    source = "package" if each.package else "built"
     try:
         manifest = store.manifest(each)
-        current = _is_current(store, each, name)
+        current = store.current(name) == each
     except ImageError as error:
         damage = f"{error} ({error.hint})" if error.hint else str(error)
-        return {"name": name, "digest": each.digest, "current": False, "damage": damage}
-    return {**_facts(each, manifest), "current": current, "damage": None}
+        known = {"name": name, "digest": each.digest, "source": source}
+        return {**known, "current": False, "damage": damage}
+    return {**_facts(each, manifest), "source": source, "current": current, "damage": None}
 
 
 @image.command("remove")
@@ -221,10 +226,6 @@ def _counted(manifest: Manifest) -> str:
         if counts[kind]:
             parts.append(f"{counts[kind]} {word}{'' if counts[kind] == 1 else 's'}")
     return ", ".join(parts)
-
-
-def _is_current(store: ImageStore, built: GuestImage, name: str) -> bool:
-    return store.current(name).digest == built.digest
 
 
 def _facts(built: GuestImage, manifest: Manifest) -> dict[str, Any]:

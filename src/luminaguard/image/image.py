@@ -11,6 +11,8 @@ class GuestImage:
     directory: Path
     digest: str
     """SHA-256 of the manifest, hexadecimal: names every package and every artefact's hash."""
+    package: str = ""
+    """The installed Python package that brought it; empty if it was built here."""
 
     @property
     def kernel(self) -> Path:

@@ -100,7 +100,10 @@ def host_distribution() -> str:
     Raises:
         ImageError: the host cannot build images.
     """
-    hint = "build the image on Debian 12, Debian 13 or Ubuntu 24.04 and copy its directory here"
+    hint = (
+        "build the image on Debian 12, Debian 13 or Ubuntu 24.04 and install it here as a package: "
+        "docs/internals/guest-package.md"
+    )
     if platform.system() != "Linux":
         raise ImageError(f"{platform.system()} cannot build guest images", hint=hint)
     try:

@@ -1,6 +1,7 @@
 """Where built images live: `images/NAME/DIGEST/`, and one pointer per name to the current one.
 
-An image appears by a rename, complete and on disk, or not at all.
+An image appears by a rename, complete and on disk, or not at all. Under a name that was never
+built here, an image that an installed package brings is found.
 """
 
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from luminaguard.errors import ImageError
 from luminaguard.image.image import GuestImage
 from luminaguard.image.manifest import Manifest
+from luminaguard.image.packaged import packaged
 
 _BUILD = "luminaguard image build"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -39,6 +41,8 @@ class ImageStore:
     def current(self, name: str = "default") -> GuestImage:
         """Return the image that new machines use. Its manifest is checked, its files are not.
 
+        One that was built here goes before one from an installed package, even if it is damaged.
+
         Raises:
             ImageError: there is none, its manifest is damaged, or it is for other processors.
         """
@@ -46,28 +50,21 @@ class ImageStore:
         try:
             digest = pointer.read_text(encoding="ascii").strip()
         except FileNotFoundError:
-            raise ImageError(f"there is no guest image {name!r} yet", hint=_mend(name)) from None
+            return self._fitting(self._from_package(name), name)
         except (OSError, UnicodeDecodeError) as error:
             raise ImageError(f"{pointer} cannot be read: {error}", hint=_mend(name)) from error
         if not _DIGEST.fullmatch(digest):
             raise ImageError(f"{pointer} is damaged", hint=_mend(name))
-        image = GuestImage(directory=self._of(name) / digest, digest=digest)
-        made_for = self.manifest(image).architecture
-        here = _ARCHITECTURES.get(platform.machine(), platform.machine())
-        if made_for != here:
-            raise ImageError(
-                f"image {name!r} is for {made_for} processors, and this host has {here}",
-                hint=_mend(name),
-            )
-        return image
+        return self._fitting(GuestImage(directory=self._of(name) / digest, digest=digest), name)
 
     def names(self) -> tuple[str, ...]:
         """Return the names under which there are images, sorted, damaged ones included."""
-        found = [path.parent.name for path in self._images.glob(f"*/{_CURRENT}")]
+        found = {path.parent.name for path in self._images.glob(f"*/{_CURRENT}")}
+        found |= {name for name, _ in packaged()}
         return tuple(sorted(name for name in found if _NAME.fullmatch(name)))
 
     def list(self) -> tuple[GuestImage, ...]:
-        """Return all images, by name and digest."""
+        """Return all images that were built here, by name and digest."""
         found = sorted(self._images.glob("*/*/manifest.json"))
         return tuple(
             GuestImage(directory=path.parent, digest=path.parent.name)
@@ -147,6 +144,11 @@ class ImageStore:
         """
         home = self._of(name)
         if not home.is_dir():
+            for package in (image.package for other, image in packaged() if other == name):
+                raise ImageError(
+                    f"image {name!r} was not built here; the package {package} brings it",
+                    hint=f"pip uninstall {package}",
+                )
             raise ImageError(f"there is no guest image {name!r}", hint="luminaguard image list")
         gone = self._images / f"{_REMOVED}{secrets.token_hex(4)}"
         size = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
@@ -172,6 +174,31 @@ class ImageStore:
                 hint="use lower-case letters, digits, '.', '_' and '-'",
             )
         return self._images / name
+
+    def _from_package(self, name: str) -> GuestImage:
+        found = [image for other, image in packaged() if other == name]
+        if not found:
+            raise ImageError(f"there is no guest image {name!r} yet", hint=_mend(name))
+        if len(found) > 1:
+            packages = " and ".join(image.package for image in found)
+            raise ImageError(
+                f"{packages} both bring an image {name!r}", hint=f"pip uninstall {found[0].package}"
+            )
+        return found[0]
+
+    def _fitting(self, image: GuestImage, name: str) -> GuestImage:
+        """Return an image if it is of this name, for this host, and has the manifest it had."""
+        manifest = self.manifest(image)
+        here = _ARCHITECTURES.get(platform.machine(), platform.machine())
+        if manifest.architecture != here:
+            raise ImageError(
+                f"image {name!r} is for {manifest.architecture} processors, and this host has "
+                f"{here}",
+                hint=_mend(name),
+            )
+        if image.package and manifest.name != name:
+            raise _bad(image, "manifest.json", f"it is of an image {manifest.name!r}")
+        return image
 
     def _intact(self, image: GuestImage) -> bool:
         try:
@@ -199,6 +226,8 @@ def _mend(name: str) -> str:
 
 def _bad(image: GuestImage, name: str, reason: str) -> ImageError:
     hint = _mend(image.directory.parent.name)
+    if image.package:
+        hint = f"pip install --force-reinstall {image.package}"
     return ImageError(f"{name} of image {image.digest[:12]} is damaged: {reason}", hint=hint)
 
 
