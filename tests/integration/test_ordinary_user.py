@@ -153,14 +153,20 @@ def run_as_user(
     wait_until_nobody_is_left()
 
 
+NEEDS_RUNSC = pytest.mark.skipif(
+    shutil.which("runsc") is None, reason="gVisor's runsc is not installed: apt-get install runsc"
+)
+
+
 @pytest.mark.parametrize(
     ("suites", "chosen"),
     [
-        (["conformance"], "qemu and not damaged and not saved"),
-        (["conformance"], "gvisor and not template and not saved"),
-        (
+        (["conformance"], "qemu and not damaged and not saved and not without_snapshots"),
+        pytest.param(["conformance"], "gvisor and not template and not saved", marks=NEEDS_RUNSC),
+        pytest.param(
             ["integration/test_gvisor_life.py"],
             "end_with or cancelled or either_image or hold_no or leaves",
+            marks=NEEDS_RUNSC,
         ),
         ([LIFE], "end_with or no_moment or unseen or cancelling"),
         (ESCAPED, "not same_user and not its_cgroup"),
