@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,14 @@ from luminaguard.vm.lifecycle import VmState
 from luminaguard.vm.spec import VmSpec
 from vm_fixtures import imaged
 
-pytestmark = [pytest.mark.vm, pytest.mark.anyio]
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.anyio,
+    pytest.mark.skipif(
+        shutil.which("runsc") is None,
+        reason="gVisor's runsc is not installed: apt-get install runsc",
+    ),
+]
 
 HOLDER = Path(__file__).with_name("gvisor_holder.py")
 WORKSPACE = "/srv/project"
