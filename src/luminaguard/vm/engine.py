@@ -4,25 +4,16 @@ An `Engine` is what differs between backends: how a machine is paused, given its
 ended. Everything that the contract of `MicroVM` demands besides is here.
 """
 
-import os
-import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import anyio
 
-from luminaguard.domain.execution import Execution, GuestReport
-from luminaguard.domain.harvest import UpperRecord
 from luminaguard.domain.isolation import Isolation
-from luminaguard.errors import GuestLost, TemplateError, VmError, VmStateError, WireError
+from luminaguard.errors import GuestLost, TemplateError, VmError, VmStateError
 from luminaguard.vm.guest import GuestClient
-from luminaguard.vm.hypervisor import GuestMount
 from luminaguard.vm.lifecycle import VmEvent, VmState, after
-
-_STOP_LIMIT_S = 30.0
+from luminaguard.vm.living import LivingMachine
 
 
 class Engine(Protocol):
@@ -64,26 +55,14 @@ class Engine(Protocol):
         ...
 
 
-class EngineMachine:
+class EngineMachine(LivingMachine):
     """A `MicroVM` over an engine and the channel to its guest."""
 
     def __init__(self, engine: Engine, client: GuestClient, isolation: Isolation) -> None:
         """Take both over; `ready` must follow once the guest has answered."""
-        self.id = secrets.token_hex(16)
-        self.isolation = isolation
-        """Tier, jail layers and the guest's profile."""
+        super().__init__(client, isolation)
         self._engine = engine
-        self._client = client
-        self._state = VmState.STARTING
-        self._spawn_ms = 0.0
         self._has_disks = False
-        self._ending = anyio.Lock()
-        self._ended = False
-
-    def ready(self, spawn_ms: float) -> None:
-        """Note that the guest answered, `spawn_ms` after the machine was asked for."""
-        self._state = after(self._state, VmEvent.READY)
-        self._spawn_ms = spawn_ms
 
     @property
     def pid(self) -> int:
@@ -91,66 +70,25 @@ class EngineMachine:
         return self._engine.pid
 
     @property
-    def state(self) -> VmState:
-        """Where the machine stands now; one found ended is a stopped machine."""
-        if not self._engine.alive:
-            self._state = after(self._state, VmEvent.LOST)
-        return self._state
+    def _alive(self) -> bool:
+        return self._engine.alive
 
     @property
-    def spawn_ms(self) -> float:
-        """From the request for the machine to the guest's first answer."""
-        return self._spawn_ms
+    def _slot_bytes(self) -> int:
+        return self._engine.slot_bytes
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
+    async def _finish(self) -> None:
+        await self._engine.end()
 
     async def attach(self, *, workspace_fd: int, scratch_fd: int) -> None:
         """Give the machine its disks, once in its life."""
         state = self.state
-        if state not in {VmState.RUNNING, VmState.PAUSED}:
-            raise VmStateError(f"a {state} machine takes no disks", state=state.value)
+        self._require_disks_fit(workspace_fd, scratch_fd)
         if self._has_disks:
             raise VmStateError("the machine has its disks already", state=state.value)
-        for fd, name in ((workspace_fd, "workspace image"), (scratch_fd, "scratch disk")):
-            self._check_size(fd, name)
         self._has_disks = True
         async with self._machinery():
             await self._engine.give_disks(workspace_fd, scratch_fd)
-
-    async def reseed(self, entropy: bytes, wall_clock_ns: int) -> None:
-        """Give the guest fresh randomness and the time; commands are refused before."""
-        async with self._guest():
-            await self._client.reseed(entropy, wall_clock_ns)
-
-    async def mount(self, mount: GuestMount) -> None:
-        """Mount scratch, workspace image and overlay."""
-        async with self._guest():
-            await self._client.mount(mount)
-
-    async def exercise(self) -> None:
-        """Run what makes the guest warm."""
-        async with self._guest():
-            await self._client.exercise()
-
-    async def execute(self, execution: Execution) -> GuestReport:
-        """Run a command to its end, then kill whatever it left."""
-        async with self._guest():
-            return await self._client.execute(execution)
-
-    async def harvest(self, *, skip: Sequence[bytes] = ()) -> AsyncIterator[UpperRecord]:
-        """Stream the overlay's upper layer."""
-        async with self._guest():
-            async for record in self._client.harvest(skip=skip):
-                yield record
 
     async def pause(self) -> None:
         """Stop the guest's processors."""
@@ -191,48 +129,3 @@ class EngineMachine:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._end(VmEvent.STOP)
-
-    async def stop(self) -> None:
-        """End the machine and wait until it is gone. Idempotent; works in every state."""
-        with anyio.move_on_after(_STOP_LIMIT_S, shield=True):
-            await self._end(VmEvent.STOP)
-
-    async def _end(self, event: VmEvent) -> None:
-        async with self._ending:
-            self._state = after(self._state, event)
-            if self._ended:
-                return
-            self._ended = True
-            self._client.close()
-            await self._engine.end()
-
-    async def _lost(self) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._end(VmEvent.LOST)
-
-    @asynccontextmanager
-    async def _guest(self) -> AsyncGenerator[None]:
-        """Allow a request to the guest; a guest that is lost or lies takes its machine along."""
-        after(self.state, VmEvent.REQUEST)
-        try:
-            yield
-        except (GuestLost, WireError):
-            await self._lost()
-            raise
-
-    @asynccontextmanager
-    async def _machinery(self) -> AsyncGenerator[None]:
-        """Change the machine; if that fails half way, nobody knows what it is: end it."""
-        try:
-            yield
-        except (VmError, OSError):
-            await self._lost()
-            raise
-
-    def _check_size(self, fd: int, name: str) -> None:
-        size, limit = os.fstat(fd).st_size, self._engine.slot_bytes
-        if size > limit:
-            raise VmError(
-                f"the {name} has {size} bytes, the machine's disk slot {limit}",
-                hint="leave something out, or raise the disk limit",
-            )

@@ -1,21 +1,15 @@
 """One Firecracker guest as the rest of LuminaGuard sees it."""
 
 import os
-import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import anyio
 from anyio.to_thread import run_sync
 
-from luminaguard.domain.execution import Execution, GuestReport
-from luminaguard.domain.harvest import UpperRecord
 from luminaguard.domain.isolation import Isolation
-from luminaguard.errors import GuestLost, TemplateError, VmError, VmStateError, WireError
+from luminaguard.errors import TemplateError, VmStateError
 from luminaguard.vm.backends.firecracker.api.bodies import DriveChange, SnapshotCreate
 from luminaguard.vm.backends.firecracker.api.faults import ApiRefused
 from luminaguard.vm.backends.firecracker.launched import Launched
@@ -23,10 +17,9 @@ from luminaguard.vm.backends.firecracker.room import WRITABLE
 from luminaguard.vm.backends.firecracker.saving import keep_saved
 from luminaguard.vm.backends.firecracker.shape import SCRATCH, WORKSPACE, Shape
 from luminaguard.vm.backends.firecracker.start import Guest
-from luminaguard.vm.hypervisor import GuestMount
 from luminaguard.vm.lifecycle import VmEvent, VmState, after
+from luminaguard.vm.living import LivingMachine
 
-_STOP_LIMIT_S = 30.0
 _SETTLE_LIMIT_S = 10.0
 _SETTLE_POLL_S = 0.1
 _HANG_UP_POLL_S = 0.05
@@ -46,27 +39,17 @@ class Origin:
     isolation: Isolation
 
 
-class FirecrackerMachine:
+class FirecrackerMachine(LivingMachine):
     """A `MicroVM` run by Firecracker."""
 
     def __init__(self, launched: Launched, guest: Guest, origin: Origin) -> None:
         """Take over a Firecracker whose guest has answered; `ready` must follow."""
-        self.id = secrets.token_hex(16)
+        super().__init__(guest.client, origin.isolation)
         self._launched = launched
-        self._client = guest.client
         self._pages = guest.pages
         self._origin = origin
-        self._state = VmState.STARTING
-        self._spawn_ms = 0.0
         self._swaps = 0
         self._lent: list[str] = []
-        self._ending = anyio.Lock()
-        self._ended = False
-
-    def ready(self, spawn_ms: float) -> None:
-        """Note that the guest answered, `spawn_ms` after the machine was asked for."""
-        self._state = after(self._state, VmEvent.READY)
-        self._spawn_ms = spawn_ms
 
     @property
     def pid(self) -> int:
@@ -74,33 +57,18 @@ class FirecrackerMachine:
         return self._launched.vmm.pid
 
     @property
-    def state(self) -> VmState:
-        """Where the machine stands now; a Firecracker found dead is a stopped machine."""
+    def _alive(self) -> bool:
         served = self._pages is None or self._pages.failure is None
-        if not (self._launched.vmm.alive and served):
-            self._state = after(self._state, VmEvent.LOST)
-        return self._state
+        return self._launched.vmm.alive and served
 
     @property
-    def isolation(self) -> Isolation:
-        """Tier, jail layers as read from the running process, and the guest's hardening."""
-        return self._origin.isolation
+    def _slot_bytes(self) -> int:
+        return self._origin.shape.disk_limit_bytes
 
-    @property
-    def spawn_ms(self) -> float:
-        """From the request for the machine to the guest's first answer."""
-        return self._spawn_ms
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
+    async def _finish(self) -> None:
+        await self._launched.end()
+        if self._pages is not None:
+            self._pages.close()
 
     async def attach(self, *, workspace_fd: int, scratch_fd: int) -> None:
         """Swap the two disk slots' placeholders for these open files.
@@ -108,37 +76,13 @@ class FirecrackerMachine:
         Works on a paused machine too: Firecracker opens the new file at once, and the interrupt
         that tells the guest of it waits until the guest runs again.
         """
-        state = self.state
-        if state not in {VmState.RUNNING, VmState.PAUSED}:
-            raise VmStateError(f"a {state} machine takes no disks", state=state.value)
-        for name, fd in (("workspace image", workspace_fd), ("scratch disk", scratch_fd)):
-            self._check_size(name, fd)
+        self._require_disks_fit(workspace_fd, scratch_fd)
         async with self._machinery():
             earlier, self._lent = self._lent, []
             await self._swap(WORKSPACE, workspace_fd, writable=False)
             await self._swap(SCRATCH, scratch_fd, writable=True)
             for inside in earlier:
                 self._launched.room.forget(inside)
-
-    async def reseed(self, entropy: bytes, wall_clock_ns: int) -> None:
-        """Give the guest fresh randomness and the time; commands are refused before."""
-        async with self._guest():
-            await self._client.reseed(entropy, wall_clock_ns)
-
-    async def mount(self, mount: GuestMount) -> None:
-        """Mount scratch, workspace image and overlay."""
-        async with self._guest():
-            await self._client.mount(mount)
-
-    async def execute(self, execution: Execution) -> GuestReport:
-        """Run a command to its end, then kill whatever it left."""
-        async with self._guest():
-            return await self._client.execute(execution)
-
-    async def exercise(self) -> None:
-        """Run what makes the guest warm."""
-        async with self._guest():
-            await self._client.exercise()
 
     async def settle(self, poll_s: float = _SETTLE_POLL_S) -> None:
         """Wait, bounded, until the guest has cleaned up after what it did last.
@@ -152,12 +96,6 @@ class FirecrackerMachine:
                 await anyio.sleep(poll_s)
                 before_s, used_s = used_s, vmm.cpu_s()
                 quiet = quiet + 1 if used_s - before_s <= poll_s / 10 else 0
-
-    async def harvest(self, *, skip: Sequence[bytes] = ()) -> AsyncIterator[UpperRecord]:
-        """Stream the overlay's upper layer."""
-        async with self._guest():
-            async for record in self._client.harvest(skip=skip):
-                yield record
 
     async def pause(self) -> None:
         """Stop the guest's CPU."""
@@ -215,11 +153,6 @@ class FirecrackerMachine:
             with anyio.CancelScope(shield=True):
                 await self._end(VmEvent.STOP)
 
-    async def stop(self) -> None:
-        """End the machine and wait until it is gone. Idempotent; works in every state."""
-        with anyio.move_on_after(_STOP_LIMIT_S, shield=True):
-            await self._end(VmEvent.STOP)
-
     async def _write_snapshot(self) -> None:
         api = self._launched.api
         try:
@@ -232,48 +165,6 @@ class FirecrackerMachine:
             )
         except ApiRefused as refused:
             raise TemplateError(f"Firecracker could not save the machine: {refused}") from refused
-
-    async def _end(self, event: VmEvent) -> None:
-        async with self._ending:
-            self._state = after(self._state, event)
-            if self._ended:
-                return
-            self._ended = True
-            self._client.close()
-            await self._launched.end()
-            if self._pages is not None:
-                self._pages.close()
-
-    async def _lost(self) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._end(VmEvent.LOST)
-
-    @asynccontextmanager
-    async def _guest(self) -> AsyncGenerator[None]:
-        """Allow a request to the guest; a guest that is lost or lies takes its machine along."""
-        after(self.state, VmEvent.REQUEST)
-        try:
-            yield
-        except (GuestLost, WireError):
-            await self._lost()
-            raise
-
-    @asynccontextmanager
-    async def _machinery(self) -> AsyncGenerator[None]:
-        """Talk to Firecracker; if that fails half way, nobody knows what the machine is: end it."""
-        try:
-            yield
-        except (VmError, OSError, TimeoutError):
-            await self._lost()
-            raise
-
-    def _check_size(self, name: str, fd: int) -> None:
-        size, limit = os.fstat(fd).st_size, self._origin.shape.disk_limit_bytes
-        if size > limit:
-            raise VmError(
-                f"the {name} has {size} bytes, the machine's disk slot {limit}",
-                hint="leave something out, or raise the disk limit",
-            )
 
     async def _swap(self, drive: str, fd: int, *, writable: bool) -> None:
         self._swaps += 1

@@ -1,31 +1,25 @@
 """One QEMU guest as the rest of LuminaGuard sees it."""
 
 import os
-import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 import anyio
 from anyio.to_thread import run_sync
 
 from luminaguard.domain.calls import JsonValue
-from luminaguard.domain.execution import Execution, GuestReport
-from luminaguard.domain.harvest import UpperRecord
-from luminaguard.domain.isolation import Isolation
-from luminaguard.errors import GuestLost, TemplateError, VmError, VmStateError, WireError
+from luminaguard.errors import GuestLost, TemplateError
 from luminaguard.vm.backends.qemu.command import NODE_SCRATCH, NODE_WORKSPACE, Shape
 from luminaguard.vm.backends.qemu.launch import Launched
 from luminaguard.vm.backends.qemu.template import STATE, write_template
 from luminaguard.vm.hypervisor import GuestMount
-from luminaguard.vm.lifecycle import VmEvent, VmState, after
+from luminaguard.vm.lifecycle import VmEvent, after
+from luminaguard.vm.living import LivingMachine
 
 _SAVE_LIMIT_S = 60.0
 _SAVE_POLL_S = 0.005
-_STOP_LIMIT_S = 30.0
 _SETTLE_LIMIT_S = 10.0
 _SETTLE_POLL_S = 0.2
 _SETTLE_QUIET = 3
@@ -49,24 +43,15 @@ class Origin:
     """Makes an empty workspace image and a scratch disk, as open files, for `exercise`."""
 
 
-class QemuMachine:
+class QemuMachine(LivingMachine):
     """A `MicroVM` run by QEMU."""
 
     def __init__(self, launched: Launched, origin: Origin) -> None:
         """Take over a launched QEMU; `ready` must follow once the guest has answered."""
-        self.id = secrets.token_hex(16)
+        super().__init__(launched.client, launched.isolation)
         self._launched = launched
         self._origin = origin
-        self._state = VmState.STARTING
-        self._spawn_ms = 0.0
         self._fdset = _FIRST_FDSET
-        self._ending = anyio.Lock()
-        self._ended = False
-
-    def ready(self, spawn_ms: float) -> None:
-        """Note that the guest answered, `spawn_ms` after the machine was asked for."""
-        self._state = after(self._state, VmEvent.READY)
-        self._spawn_ms = spawn_ms
 
     @property
     def pid(self) -> int:
@@ -74,40 +59,29 @@ class QemuMachine:
         return self._launched.process.pid
 
     @property
-    def state(self) -> VmState:
-        """Where the machine stands now; a QEMU found dead is a stopped machine."""
-        if not self._launched.process.alive:
-            self._state = after(self._state, VmEvent.LOST)
-        return self._state
+    def _alive(self) -> bool:
+        return self._launched.process.alive
 
     @property
-    def isolation(self) -> Isolation:
-        """Tier and jail layers, as read from the running process."""
-        return self._launched.isolation
+    def _slot_bytes(self) -> int:
+        return self._origin.shape.disk_limit_bytes
 
-    @property
-    def spawn_ms(self) -> float:
-        """From the request for the machine to the guest's first answer."""
-        return self._spawn_ms
+    async def _finish(self) -> None:
+        await self._launched.end()
+        if self._origin.own_memory is not None:
+            os.close(self._origin.own_memory)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
+    def _cause_of_loss(self) -> GuestLost | None:
+        if not self._launched.cgroup.ran_out_of_memory():
+            return None
+        return GuestLost(
+            "the machine used more memory than it may, and was killed",
+            hint="keep the cache directory on a disk: on a tmpfs it counts as memory",
+        )
 
     async def attach(self, *, workspace_fd: int, scratch_fd: int) -> None:
         """Swap the two disk slots' placeholders for these open files."""
-        state = self.state
-        if state not in {VmState.RUNNING, VmState.PAUSED}:
-            raise VmStateError(f"a {state} machine takes no disks", state=state.value)
-        for name, fd in (("workspace image", workspace_fd), ("scratch disk", scratch_fd)):
-            self._check_size(name, fd)
+        self._require_disks_fit(workspace_fd, scratch_fd)
         # A description of its own, read-only: QEMU could not write the image even if it broke out.
         image = os.open(f"/proc/self/fd/{workspace_fd}", os.O_RDONLY)
         try:
@@ -117,26 +91,10 @@ class QemuMachine:
         finally:
             os.close(image)
 
-    async def reseed(self, entropy: bytes, wall_clock_ns: int) -> None:
-        """Give the guest fresh randomness and the time; commands are refused before."""
-        async with self._guest():
-            await self._launched.client.reseed(entropy, wall_clock_ns)
-
-    async def mount(self, mount: GuestMount) -> None:
-        """Mount scratch, workspace image and overlay."""
-        async with self._guest():
-            await self._launched.client.mount(mount)
-
-    async def execute(self, execution: Execution) -> GuestReport:
-        """Run a command to its end, then kill whatever it left."""
-        async with self._guest():
-            return await self._launched.client.execute(execution)
-
     async def exercise(self) -> None:
         """Run what makes the guest warm; with disks for it, from a workspace's mount to its end."""
         if self._origin.rehearsal is None:
-            async with self._guest():
-                await self._launched.client.exercise()
+            await super().exercise()
             return
         image, scratch = await run_sync(self._origin.rehearsal)
         try:
@@ -144,7 +102,7 @@ class QemuMachine:
         finally:
             os.close(image)
             os.close(scratch)
-        client = self._launched.client
+        client = self._client
         async with self._guest():
             await client.mount(_REHEARSAL)
             await client.exercise()
@@ -164,12 +122,6 @@ class QemuMachine:
                 await anyio.sleep(_SETTLE_POLL_S)
                 before_s, used_s = used_s, self._launched.process.cpu_s()
                 quiet = quiet + 1 if used_s - before_s <= _SETTLE_POLL_S / 10 else 0
-
-    async def harvest(self, *, skip: Sequence[bytes] = ()) -> AsyncIterator[UpperRecord]:
-        """Stream the overlay's upper layer."""
-        async with self._guest():
-            async for record in self._launched.client.harvest(skip=skip):
-                yield record
 
     async def pause(self) -> None:
         """Stop the guest's CPU."""
@@ -208,63 +160,11 @@ class QemuMachine:
             with anyio.CancelScope(shield=True):
                 await self._end(VmEvent.STOP)
 
-    async def stop(self) -> None:
-        """End the machine and wait until it is gone. Idempotent; works in every state."""
-        with anyio.move_on_after(_STOP_LIMIT_S, shield=True):
-            await self._end(VmEvent.STOP)
-
-    async def _end(self, event: VmEvent) -> None:
-        async with self._ending:
-            self._state = after(self._state, event)
-            if self._ended:
-                return
-            self._ended = True
-            await self._launched.end()
-            if self._origin.own_memory is not None:
-                os.close(self._origin.own_memory)
-
-    async def _lost(self) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._end(VmEvent.LOST)
-
-    @asynccontextmanager
-    async def _guest(self) -> AsyncGenerator[None]:
-        """Allow a request to the guest; a guest that is lost or lies takes its machine along."""
-        after(self.state, VmEvent.REQUEST)
-        try:
-            yield
-        except (GuestLost, WireError) as problem:
-            killed = self._launched.cgroup.ran_out_of_memory()
-            await self._lost()
-            if killed:
-                raise GuestLost(
-                    "the machine used more memory than it may, and was killed",
-                    hint="keep the cache directory on a disk: on a tmpfs it counts as memory",
-                ) from problem
-            raise
-
-    @asynccontextmanager
-    async def _machinery(self) -> AsyncGenerator[None]:
-        """Talk to QEMU; if that fails half way, nobody knows what the machine is: end it."""
-        try:
-            yield
-        except (VmError, OSError, TimeoutError):
-            await self._lost()
-            raise
-
     async def _change(self, event: VmEvent, command: str) -> None:
         following = after(self.state, event)
         async with self._machinery():
             await self._launched.qmp.execute(command)
         self._state = following
-
-    def _check_size(self, name: str, fd: int) -> None:
-        size, limit = os.fstat(fd).st_size, self._origin.shape.disk_limit_bytes
-        if size > limit:
-            raise VmError(
-                f"the {name} has {size} bytes, the machine's disk slot {limit}",
-                hint="leave something out, or raise the disk limit",
-            )
 
     async def _swap(self, node: str, fd: int, *, read_only: bool) -> None:
         qmp, number = self._launched.qmp, self._fdset
