@@ -16,6 +16,7 @@ from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.changeset import Change, Changeset, Entry, EntryType, Mark
 from luminaguard.domain.diff import Body, FileDiff
 from luminaguard.domain.execution import GuestReport
+from luminaguard.domain.grant import GrantOffer
 from luminaguard.domain.isolation import Isolation
 from luminaguard.domain.verdict import Risk, Verdict, highest
 from luminaguard.domain.visible import visible_bytes
@@ -50,6 +51,10 @@ class DiffCard:
     """Lines on what happened to branches, tags and commits."""
     predicted: tuple[str, ...] = ()
     """Lines on effects that would leave the machine, which cannot be measured beforehand."""
+    offers: tuple[GrantOffer, ...] = ()
+    """Ways to remember a yes; none where nothing may be remembered."""
+    prose: str = ""
+    """What the model says about its call: untrusted, and shown as such."""
     _diffs: Mapping[str, FileDiff] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -130,6 +135,8 @@ class DiffCard:
                 "git": list(self.git),
             },
             "predicted": list(self.predicted),
+            "offers": [offer.as_json() for offer in self.offers],
+            "prose": self.prose,
             "guest_says": _report_json(self.report),
             "host_changes": list(self.host_changes),
             "left_out": len(self.left_out),

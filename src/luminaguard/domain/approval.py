@@ -70,6 +70,8 @@ class Decision:
     at: datetime
     proof: str = ""
     """How the approver proved themselves: "controlling terminal of uid 1000", ..."""
+    grant: str = ""
+    """The card's grant offer that was taken with the yes, by its id; empty: just this once."""
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the public JSON form."""
@@ -79,4 +81,5 @@ class Decision:
             "reason": self.reason,
             "at": self.at.isoformat(),
             "proof": self.proof,
+            "grant": self.grant,
         }

@@ -42,3 +42,13 @@ class Verdict:
     only_effect_unknown: bool = False
     """RED for no other reason than that the effect was unknown: a measured absence of effects
     may release the call (rule `no-effect`)."""
+    changes: tuple[str, ...] = ()
+    """What it may change, in words for people: paths, "files", "processes", ..."""
+    reaches: tuple[str, ...] = ()
+    """Where it may reach beyond the machine: hosts, "the network", "MCP server 'mail'", ..."""
+    secrets: tuple[str, ...] = ()
+    """Secrets that it may read, by path or name."""
+    instead: tuple[str, ...] = ()
+    """Smaller forms of the call that would run unasked."""
+    allowed_by: str = ""
+    """The user's own rule or grant that stands in for a human's yes; empty: somebody is asked."""

@@ -1,7 +1,8 @@
 """What the rules say of a call, one finding each, and the verdict that they add up to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from luminaguard.domain.verdict import Lane, Risk, Verdict, highest
 
@@ -21,6 +22,11 @@ class Finding:
     """One sentence that names the token which decided."""
     measurable: bool = False
     """A rehearsal shows all that this rule is afraid of: no measured effect, no objection."""
+    changes: tuple[str, ...] = ()
+    reaches: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
+    """These four as in `Verdict`."""
 
 
 def pure_read(what: str) -> Finding:
@@ -58,7 +64,15 @@ def verdict_of(findings: Sequence[Finding]) -> Verdict:
         rules=tuple(dict.fromkeys(finding.rule for finding in decisive)),
         reasons=tuple(dict.fromkeys(finding.reason for finding in decisive)),
         only_effect_unknown=lane is Lane.RED and all(finding.measurable for finding in decisive),
+        changes=_all_of(finding.changes for finding in found),
+        reaches=_all_of(finding.reaches for finding in found),
+        secrets=_all_of(finding.secrets for finding in found),
+        instead=_all_of(finding.instead for finding in found),
     )
+
+
+def _all_of(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(chain.from_iterable(parts)))
 
 
 def shown(token: str) -> str:
