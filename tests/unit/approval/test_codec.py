@@ -292,5 +292,5 @@ def test_only_the_recorded_form_leaves_anything_out() -> None:
 def put(whole: Any, where: tuple[str | int, ...], value: object) -> None:
     for step in where[:-1]:
         whole = whole[step]
-    assert whole[where[-1]] != value
+    assert whole[where[-1]] is not value
     whole[where[-1]] = value
