@@ -12,8 +12,9 @@ from luminaguard.approval.keys import KeyGate
 from luminaguard.approval.look import BADGES, Look, Style, look_of
 from luminaguard.approval.pager import keeps_colors, page_by_page, pager_command, run_pager
 from luminaguard.approval.plain import first_look, full
-from luminaguard.approval.rows import Row, Span, lay_out, shown, width
+from luminaguard.approval.rows import Row, Span, lay_out, shown
 from luminaguard.approval.terminal import Terminal
+from luminaguard.approval.wrap import width
 from luminaguard.domain.approval import End
 from luminaguard.domain.verdict import Risk
 

@@ -127,7 +127,7 @@ def asked(
 
 def test_a_approves_what_the_card_shows() -> None:
     with asked() as human:
-        human.reads("app.py", "old = 1", "new = 2", READY)
+        human.reads("app.py", "old", "new", READY)
         human.types("a")
         decision = human.result()
     assert decision["end"] == "approved"
