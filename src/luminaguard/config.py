@@ -17,6 +17,9 @@ from typing import TypeVar, cast
 from luminaguard.errors import ConfigError
 from luminaguard.vm.pool.settings import PoolSettings
 
+APPROVERS = ("tty", "queue", "deny", "all")
+"""Names of those who can decide."""
+
 _Number = TypeVar("_Number", int, float)
 
 
@@ -32,7 +35,12 @@ class ApprovalSettings:
     timeout_s: float = _within(1.0, 7 * 86_400.0, 300.0)
     """Seconds until a request expires; nothing happens then."""
     allow_unattended: bool = False
-    """Lets `--approver all` approve everything without a human."""
+    """Lets `--approver all` approve everything without a human, and other processes of yours
+    approve without the approver secret."""
+    escalate_after_s: float = _within(0.0, 7 * 86_400.0, 0.0)
+    """Seconds without an answer on the terminal after which others are asked as well; 0: never."""
+    escalate_to: str = "queue"
+    """Who that is: "queue", which is whoever attaches from another process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

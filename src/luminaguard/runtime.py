@@ -1,6 +1,5 @@
 """The composition root: from settings to a working session. The only place that wires things."""
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,15 +14,14 @@ from luminaguard.agent.limits import Limits
 from luminaguard.agent.loop import Agent, Observer, Run
 from luminaguard.agent.transcript import Transcript
 from luminaguard.approval.approver import Approver
-from luminaguard.approval.approvers import DenyApprover, all_approver, utc_now
-from luminaguard.approval.queue import ApprovalQueue
-from luminaguard.approval.tty import TtyApprover, has_terminal
+from luminaguard.approval.approvers import utc_now
 from luminaguard.audit.log import AuditLog
 from luminaguard.backends import choose
 from luminaguard.config import Settings, load
+from luminaguard.deciders import opened_queue
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.outcome import Outcome
-from luminaguard.errors import ApprovalError, LuminaGuardError, RecoveryNeeded
+from luminaguard.errors import LuminaGuardError, RecoveryNeeded
 from luminaguard.image.image import GuestImage
 from luminaguard.llm.model import ChatModel
 from luminaguard.machines import machine_spec
@@ -75,8 +73,8 @@ class Session:
 
         Args:
             workspace: The project directory.
-            approver: Who decides: an `Approver`, or "tty", "deny" or "all". Default: the terminal,
-                and nobody ("deny") where there is none.
+            approver: Who decides: an `Approver`, or the name of one (`config.APPROVERS`).
+                Default: the terminal, and nobody ("deny") where there is none.
             settings: Default: from the configuration file and the environment.
             hypervisor: Default: QEMU, with the best accelerator that this host has.
             image: What machines run. Default: the image that the settings name.
@@ -171,7 +169,14 @@ class Session:
     async def _open(self, stack: AsyncExitStack) -> Guard:
         """Wire everything together, bottom up; `stack` closes it in reverse."""
         settings = self._settings
-        approver = self._approver()
+        queue = await stack.enter_async_context(
+            opened_queue(
+                self._chosen_approver,
+                settings=settings,
+                workspace=Path(self._workspace),
+                notice=self._notice,
+            )
+        )
         root = await to_thread.run_sync(self._root)
         tree = SessionTree(root, self._tree_settings())
         stack.callback(tree.close)
@@ -192,7 +197,7 @@ class Session:
             make_scratch=self._scratch,
             notice=self._notice,
         )
-        await recorder.session_started(workspace=root.identity, approver=approver.name)
+        await recorder.session_started(workspace=root.identity, approver=queue.approver.name)
         stack.push_async_callback(recorder.session_ended)
         stack.push_async_callback(machine.destroy)
         return Guard(
@@ -201,7 +206,7 @@ class Session:
             toolbox=Toolbox((self._exec, *agent_tools())),
             machine=machine,
             asking=Asking(
-                queue=ApprovalQueue(approver=approver),
+                queue=queue,
                 machine=machine,
                 recorder=recorder,
                 session_id=self.id,
@@ -217,21 +222,6 @@ class Session:
         log = await to_thread.run_sync(AuditLog.open, self._settings.state_dir)
         stack.callback(log.close)
         return log
-
-    def _approver(self) -> Approver:
-        chosen = self._chosen_approver
-        if chosen is None:
-            chosen = "tty" if has_terminal() else "deny"
-        if not isinstance(chosen, str):
-            return chosen
-        if chosen == "deny":
-            return DenyApprover()
-        if chosen == "all":
-            allowed = self._settings.approval.allow_unattended
-            return all_approver(os.environ, config_entry=allowed)
-        if chosen == "tty":
-            return TtyApprover()
-        raise ApprovalError(f"there is no approver {chosen!r}", hint="tty, deny or all")
 
     def _root(self) -> WorkspaceRoot:
         return WorkspaceRoot.open(self._workspace, protected=self._settings.own_dirs)

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import click
 
-from luminaguard.config import Settings
-
-APPROVERS = ("tty", "deny", "all")
+from luminaguard.config import APPROVERS, Settings
 
 workspace_option = click.option(
     "-w",
@@ -21,8 +19,9 @@ workspace_option = click.option(
 approver_option = click.option(
     "--approver",
     type=click.Choice(APPROVERS),
-    help="Who decides: you on the terminal, nobody (nothing is committed), or nobody and "
-    "everything is approved.  [default: tty on a terminal, else deny]",
+    help="Who decides: you on the terminal (tty), you in another terminal with `luminaguard "
+    "approvals` (queue), nobody and nothing is committed (deny), or nobody and everything is "
+    "(all).  [default: tty on a terminal, else deny]",
 )
 
 include_option = click.option(
