@@ -12,6 +12,7 @@ from luminaguard.cli.exits import FAILED
 from luminaguard.errors import LuminaGuardError
 
 COMMANDS = {
+    "approvals": "luminaguard.cli.approvals:approvals",
     "audit": "luminaguard.cli.audit:audit",
     "bench": "luminaguard.cli.bench:bench",
     "check": "luminaguard.cli.check:check",

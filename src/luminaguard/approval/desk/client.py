@@ -28,7 +28,7 @@ from luminaguard.approval.desk.messages import (
     look_from,
     raise_error,
 )
-from luminaguard.approval.desk.refusals import DeskLost, NotProven, UnknownRequest
+from luminaguard.approval.desk.refusals import DeskLost, SecretWanted, UnknownRequest
 from luminaguard.approval.desk.secret import Prover, statement
 from luminaguard.domain.approval import Decision
 from luminaguard.domain.calls import JsonValue
@@ -43,7 +43,7 @@ _UNCHANGED_S = 1.0
 class Identity:
     """What the human at a screen has proved so far; shared by all desks that the screen shows.
 
-    A screen that gets `NotProven` asks for the secret, unlocks it (`secret.unlock`), puts the
+    A screen that gets `SecretWanted` asks for the secret, unlocks it (`secret.unlock`), puts the
     prover here, and answers again.
     """
 
@@ -97,7 +97,7 @@ class RemoteDesk:
     ) -> Fields:
         prover = self.identity.prover
         if prover is None:
-            raise NotProven("approving from another process needs the approver secret")
+            raise SecretWanted("approving from another process takes the approver secret")
         challenge = reply.text("challenge", longest=100)
         signed = prover.sign(statement(request_digest, answer, challenge))
         return await _reply(frames, {"signature": signed.hex()})

@@ -39,6 +39,12 @@ class NotProven(AnswerRefused):
     code = "approval-unproven"
 
 
+class SecretWanted(NotProven):
+    """This screen has not proved anything yet; with the secret the same answer can count."""
+
+    code = "approval-secret-wanted"
+
+
 class DeskLost(ApprovalError):
     """The process that asks cannot be reached, or broke off: whether it took an answer is unknown.
 
