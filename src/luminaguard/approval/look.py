@@ -37,6 +37,8 @@ class Style(StrEnum):
     STRING = "33;2"
     NUMBER = "35;2"
     COMMENT = "2;3"
+    FOUND = "30;43"
+    """What a search has found."""
     LOW = "1;30;42"
     MEDIUM = "1;30;43"
     HIGH = "1;97;41"

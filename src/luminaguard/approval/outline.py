@@ -102,7 +102,7 @@ class Outline(Sequence[Part]):
         if number not in self.changes:
             return 12
         diff = self._sections[number - len(self._before)][1]
-        return 1 if diff is None else 1 + sum(len(hunk.lines) + 1 for hunk in diff.hunks)
+        return 1 if diff is None else max(1, sum(len(hunk.lines) + 1 for hunk in diff.hunks) - 1)
 
     def section(self, number: int, look: Look) -> Section:
         """Return a section for a terminal's look."""
