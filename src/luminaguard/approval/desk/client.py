@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import socket
 
 import anyio
 from anyio import to_thread
-from anyio.abc import UNIXSocketStream
 
 from luminaguard.approval.card import DiffCard
 from luminaguard.approval.codec.card import LONGEST_CARD_BYTES, card_from_wire
@@ -126,12 +126,11 @@ class RemoteDesk:
         self, question: Mapping[str, JsonValue]
     ) -> AsyncGenerator[tuple[Frames, Fields]]:
         """Put a question, and give its first reply."""
-        stream = await self._connected()
-        async with stream:
-            frames = Frames(stream)
+        with await self._connected() as connection:
+            frames = Frames(connection)
             yield frames, await _reply(frames, question)
 
-    async def _connected(self) -> UNIXSocketStream:
+    async def _connected(self) -> socket:
         """Connect, waiting a little where too many do so at once.
 
         Raises:
@@ -143,8 +142,7 @@ class RemoteDesk:
                     with place.opened(self.runtime_dir, make=False) as desks:
                         if desks is None:
                             raise _gone()
-                        connection = desks.connect(self.name)
-                    return await UNIXSocketStream.from_socket(connection)
+                        return desks.connect(self.name)
                 except BlockingIOError:
                     await anyio.sleep(_AGAIN_S)
                 except OSError as error:

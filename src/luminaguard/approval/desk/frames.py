@@ -6,7 +6,7 @@ is read, JSON is taken apart by `Fields`.
 
 import struct
 from collections.abc import Mapping
-from typing import Protocol
+from socket import socket
 
 import anyio
 
@@ -21,23 +21,11 @@ _HEADER = struct.Struct(">I")
 _CHUNK = 1 << 18
 
 
-class ByteStream(Protocol):
-    """What frames travel on: `anyio.abc.ByteStream`."""
-
-    async def send(self, item: bytes) -> None:
-        """Send all of it."""
-        ...
-
-    async def receive(self, max_bytes: int = ...) -> bytes:
-        """Return at least one byte."""
-        ...
-
-
 class Frames:
-    """Frames on one connection."""
+    """Frames on one connected socket that does not block; its owner closes it."""
 
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
+    def __init__(self, connection: socket) -> None:
+        self._connection = connection
         self._kept = bytearray()
 
     async def send(self, content: bytes) -> None:
@@ -46,10 +34,14 @@ class Frames:
         Raises:
             DeskLost: the other end is gone.
         """
-        try:
-            await self._stream.send(_HEADER.pack(len(content)) + content)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise _lost() from error
+        left = memoryview(_HEADER.pack(len(content)) + content)
+        while left:
+            try:
+                left = left[self._connection.send(left[:_CHUNK]) :]
+            except BlockingIOError:
+                await anyio.wait_writable(self._connection)
+            except OSError as error:
+                raise _lost() from error
 
     async def receive(self, *, longest: int = LONGEST_MESSAGE_BYTES) -> bytes:
         """Return the next frame.
@@ -85,13 +77,15 @@ class Frames:
     async def _exactly(self, size: int) -> bytes:
         while len(self._kept) < size:
             try:
-                self._kept += await self._stream.receive(_CHUNK)
-            except (
-                anyio.EndOfStream,
-                anyio.BrokenResourceError,
-                anyio.ClosedResourceError,
-            ) as error:
+                came = self._connection.recv(_CHUNK)
+            except BlockingIOError:
+                await anyio.wait_readable(self._connection)
+                continue
+            except OSError as error:
                 raise _lost() from error
+            if not came:
+                raise _lost()
+            self._kept += came
         content = bytes(self._kept[:size])
         del self._kept[:size]
         return content

@@ -14,7 +14,7 @@ from socket import socket
 
 import anyio
 from anyio import to_thread
-from anyio.abc import TaskGroup, UNIXSocketStream
+from anyio.abc import TaskGroup
 
 from luminaguard.approval.card import DiffCard
 from luminaguard.approval.codec.card import card_to_wire
@@ -106,8 +106,8 @@ class _Server:
                 return
             self._connections += 1
             try:
-                async with await UNIXSocketStream.from_socket(connection) as stream:
-                    await self._converse(Frames(stream), place.peer_of(connection))
+                connection.settimeout(0)
+                await self._converse(Frames(connection), place.peer_of(connection))
             except Exception:  # noqa: BLE001 - whatever a screen causes, it ends but its connection
                 return
             finally:
