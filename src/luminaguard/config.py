@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 from luminaguard.errors import ConfigError
 from luminaguard.vm.pool.settings import PoolSettings
 
-APPROVERS = ("tty", "queue", "deny", "all")
+APPROVERS = ("tty", "tui", "queue", "deny", "all")
 """Names of those who can decide."""
 
 _Number = TypeVar("_Number", int, float)

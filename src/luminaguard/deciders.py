@@ -44,7 +44,7 @@ async def opened_queue(
             found = chosen
         after_s, to = settings.approval.escalate_after_s, settings.approval.escalate_to
         escalation: Escalation | None = None
-        if after_s and chosen in {"tty", "tui"}:
+        if after_s and found.name in {"tty", "tui"}:
             if to != "queue":
                 raise ConfigError(
                     f"approval.escalate_to = {to!r}: only the queue can be asked second",
@@ -87,6 +87,12 @@ async def _opened(
             notice=notice,
         )
         return await stack.enter_async_context(desk)
+    if name == "tui":
+        raise ApprovalError(
+            "the screen belongs to a command: a session by itself has none",
+            hint="luminaguard run or exec with --approver tui; in Python, approver='queue' and "
+            "`luminaguard tui` in another terminal",
+        )
     raise ApprovalError(f"there is no approver {name!r}", hint=", ".join(APPROVERS))
 
 

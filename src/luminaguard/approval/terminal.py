@@ -148,6 +148,15 @@ def open_terminal(path: str, *, wake_fd: int, left_s: Callable[[], float]) -> Ge
         os.close(fd)
 
 
+def open_unblocking(path: str) -> int:
+    """Open a terminal whose reads and writes never wait; the caller closes it.
+
+    Raises:
+        ApprovalError: there is no terminal at that path.
+    """
+    return _open(path, blocking=False)
+
+
 def open_for_program(path: str) -> int:
     """Open a terminal for another program to use; the caller closes it."""
     return _open(path, blocking=True)
@@ -160,6 +169,12 @@ def has_terminal(path: str = "/dev/tty") -> bool:
     except ApprovalError:
         return False
     return True
+
+
+def proof_of(path: str) -> str:
+    """Return how the human at a terminal is known, for the record."""
+    where = "controlling terminal" if path == "/dev/tty" else f"terminal {path}"
+    return where if sys.platform == "win32" else f"{where}, uid {os.getuid()}"
 
 
 def _open(path: str, *, blocking: bool) -> int:

@@ -23,6 +23,7 @@ COMMANDS = {
     "pool": "luminaguard.cli.pool:pool",
     "recover": "luminaguard.cli.recover:recover",
     "run": "luminaguard.cli.run:run",
+    "tui": "luminaguard.cli.tui:tui",
 }
 """Name → where it lives. Only the one that is called is imported: start-up time is a feature."""
 

@@ -19,8 +19,9 @@ workspace_option = click.option(
 approver_option = click.option(
     "--approver",
     type=click.Choice(APPROVERS),
-    help="Who decides: you on the terminal (tty), you in another terminal with `luminaguard "
-    "approvals` (queue), nobody and nothing is committed (deny), or nobody and everything is "
+    help="Who decides: you on the terminal, in lines of text (tty) or on a full screen (tui), you "
+    "in another terminal with `luminaguard approvals` or `luminaguard tui` (queue), nobody and "
+    "nothing is committed (deny), or nobody and everything is "
     "(all).  [default: tty on a terminal, else deny]",
 )
 

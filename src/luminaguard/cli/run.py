@@ -20,7 +20,8 @@ from luminaguard.cli.options import (
     on_backend,
     workspace_option,
 )
-from luminaguard.cli.present import notice, outcome_json, outcome_line
+from luminaguard.cli.present import outcome_json, outcome_line
+from luminaguard.cli.screens import deciding, pool_text
 from luminaguard.config import Settings
 from luminaguard.domain.calls import ToolCall
 from luminaguard.domain.outcome import Outcome, OutcomeKind
@@ -75,20 +76,26 @@ def run(
     screen = Narrator(quiet=as_json)
 
     async def work() -> tuple[Run, Path]:
-        async with Fleet(settings=_with_one_spare(settings), image=image) as fleet:
+        async with (
+            Fleet(settings=_with_one_spare(settings), image=image) as fleet,
+            deciding(approver, settings=settings, workspace=workspace) as who,
+        ):
+            who.show_pool(lambda: pool_text(fleet.machines.metrics().as_json()))
             session = Session(
                 workspace,
-                approver=approver,
+                approver=who.approver,
                 settings=settings,
                 machines=fleet.machines,
                 log=fleet.log,
                 include=include,
                 approval_timeout_s=approval_timeout_s,
-                notice=notice,
+                notice=who.notice,
             )
+            who.bind(session)
             async with session, interrupts(session.interrupt):
                 limits = Limits(steps=max_steps)
-                run = await session.run(task, model=model, limits=limits, observer=screen)
+                observer = who.observer or screen
+                run = await session.run(task, model=model, limits=limits, observer=observer)
             return run, session.transcript_path
 
     finished, transcript = anyio.run(work)
