@@ -2,14 +2,18 @@
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import anyio
+
 from luminaguard.approval.card import DiffCard
 from luminaguard.approval.queue import ApprovalQueue
-from luminaguard.domain.approval import ApprovalRequest, Decision
+from luminaguard.domain.approval import ApprovalRequest, Decision, End
 from luminaguard.domain.calls import ToolCall
 from luminaguard.domain.verdict import Verdict
+from luminaguard.errors import AuditError
 from luminaguard.pipeline.machine import SessionMachine
 from luminaguard.pipeline.record import Recorder
 from luminaguard.pipeline.rehearsal import Rehearsal
@@ -47,9 +51,25 @@ class Asking:
             git=material.git,
         )
         await self.recorder.requested(call, card)
-        decision = await self.queue.ask(request, card)
+        try:
+            decision = await self.queue.ask(request, card)
+        except anyio.get_cancelled_exc_class():
+            await self._withdrawn(call, request)
+            raise
         await self.recorder.decided(call, request, decision)
         return request, decision
+
+    async def _withdrawn(self, call: ToolCall, request: ApprovalRequest) -> None:
+        """Record that a question was taken back. Nothing depends on it: nothing happens anyway."""
+        decision = Decision(
+            end=End.FAILED,
+            request_digest=request.digest,
+            approver=self.queue.approver.name,
+            reason="withdrawn: the call was interrupted, or its session ended",
+            at=self.now(),
+        )
+        with anyio.CancelScope(shield=True), suppress(AuditError):
+            await self.recorder.decided(call, request, decision)
 
     def _request(self, call: ToolCall, rehearsal: Rehearsal) -> ApprovalRequest:
         now = self.now()
