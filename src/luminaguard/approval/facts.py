@@ -6,13 +6,17 @@ from typing import cast
 
 from luminaguard.approval.card import DiffCard
 from luminaguard.approval.look import BADGES, RULES, Look, Style
-from luminaguard.approval.rows import Row, Span
+from luminaguard.approval.rows import Paint, Row, Span
 from luminaguard.approval.summary import Summary, headline, kinds_text
+from luminaguard.approval.words import argument_words, command_words
 from luminaguard.approval.wrap import width
 from luminaguard.domain.calls import JsonValue, canonical_json
 
 LISTED = 5
 """Paths of a list that are named in the head; the rest is counted, and named at the end."""
+
+_COMMANDS = frozenset({"argv", "command", "script"})
+"""Arguments that are run, not only passed on."""
 
 MARK_WORDS = {"runs-later": "runs later on your host", "link-outside": "link outside"}
 
@@ -98,14 +102,25 @@ def call_rows(card: DiffCard, look: Look) -> Iterator[Row]:
     """Yield the tool and its arguments; text arguments line by line, argument lists quoted."""
     arguments = sorted(card.call.arguments.items())
     if len(arguments) == 1 and "\n" not in (only := _argument_text(arguments[0][1])):
-        yield fact("call", only, look, Style.STRONG, before=f"{card.call.tool}  ")
+        yield _call_row("call", f"{card.call.tool}  ", only, look, command_words)
         return
     yield fact("call", card.call.tool, look, Style.STRONG)
     for name, value in arguments:
+        words = command_words if name in _COMMANDS else argument_words
         lines = _argument_text(value).split("\n")
-        yield fact("", lines[0], look, before=f"{name} = ")
+        yield _call_row("", f"{name} = ", lines[0], look, words)
         for line in lines[1:]:
-            yield fact("", line, look, before=f"{look.glyphs.bar} ")
+            yield _call_row("", f"{look.glyphs.bar} ", line, look, words)
+
+
+def _call_row(label: str, before: str, text: str, look: Look, words: Paint) -> Row:
+    return Row(
+        ((Style.PLAIN, before), (Style.ARGUMENT, text)),
+        edge=_label(label, look),
+        hang=_label("", look),
+        prose=True,
+        paint=words,
+    )
 
 
 def _argument_text(value: JsonValue) -> str:

@@ -146,9 +146,10 @@ class CardDocument:
         section = self._section(number)
         if section.heading is None:
             return ()
-        if number in self._folded:
-            return (foldable(section.heading, self._look, folded_lines=len(section.rows)),)
-        return (BLANK, foldable(section.heading, self._look, folded_lines=None))
+        if number not in self._folded:
+            return (BLANK, foldable(section.heading, self._look, folded_lines=None))
+        heading = foldable(section.heading, self._look, folded_lines=len(section.rows))
+        return (heading,) if number - 1 in self._folded else (BLANK, heading)
 
     def _section(self, number: int) -> Section:
         found = self._sections.get(number)
@@ -268,13 +269,19 @@ class CardDocument:
         (self._folded.add if folded else self._folded.discard)(section)
         rows = self.outline.rough_rows(section)
         for number in range(self._firsts[section], self._firsts[section + 1]):
-            dropped = self._kept.pop(number, None)
-            self._weight -= dropped.weight if dropped else 0
+            self._drop(number)
             self._heights[number] = 0 if folded else min(rows, BLOCK_ROWS)
             self._is_measured[number] = False
             rows -= BLOCK_ROWS
+        below = self._firsts[section + 1]  # may have, or lose, a blank line above it
+        self._drop(below)
         self.block(self._firsts[section])
+        self.block(below)
         self._unmeasured = self._measuring()
+
+    def _drop(self, number: int) -> None:
+        dropped = self._kept.pop(number, None)
+        self._weight -= dropped.weight if dropped else 0
 
     def fold_all(self, *, folded: bool) -> None:
         """Fold all changes away, or show all of them."""
