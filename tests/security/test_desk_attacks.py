@@ -128,6 +128,16 @@ async def test_nothing_is_decided_by_a_malformed_message(tmp_path: Path) -> None
         await still_works(desk)
 
 
+async def test_a_message_that_is_too_long_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    async with asking_desk(tmp_path, ONE) as desk:
+        for announced in (b"\xff\xff\xff\xff", struct.pack(">I", (1 << 16) + 1)):
+            with raw(desk.socket) as connection:
+                connection.sendall(announced)
+                connection.settimeout(server.QUESTION_S / 2)
+                reply = await to_thread.run_sync(connection.recv, 1 << 16)
+                assert b"too long" in reply
+
+
 @pytest.mark.guarantee("G4")
 async def test_a_flood_of_silent_connections_does_not_keep_the_user_out(tmp_path: Path) -> None:
     held: list[socket.socket] = []
@@ -277,9 +287,8 @@ async def test_a_path_longer_than_a_sockets_address_is_no_obstacle(tmp_path: Pat
 
 
 @asynccontextmanager
-async def hostile_desk(runtime_dir: Path, *replies: bytes) -> AsyncGenerator[RemoteDesk]:
-    """Stand in for a desk and give these bytes, one reply for each connection, then hang up."""
-    left = list(replies)
+async def hostile_desk(runtime_dir: Path, replies: list[bytes]) -> AsyncGenerator[RemoteDesk]:
+    """Stand in for a desk; take these bytes, one reply for each connection, then hang up."""
     with place.opened(runtime_dir, make=True) as desks:
         assert desks is not None
         listener, name = desks.listen()
@@ -290,7 +299,7 @@ async def hostile_desk(runtime_dir: Path, *replies: bytes) -> AsyncGenerator[Rem
                 connection, _ = listener.accept()
                 with connection:
                     connection.settimeout(WAIT_S)
-                    content = left.pop(0) if left else b""
+                    content = replies.pop(0) if replies else b""
                     await to_thread.run_sync(converse, connection, content)
 
         async with anyio.create_task_group() as tasks:
@@ -339,7 +348,7 @@ OTHER = card_to_wire(numbered_card(2))
 async def test_a_screen_believes_no_desk_that_breaks_the_form(
     tmp_path: Path, replies: tuple[bytes, ...]
 ) -> None:
-    async with hostile_desk(tmp_path, *replies) as desk:
+    async with hostile_desk(tmp_path, list(replies)) as desk:
         with pytest.raises(ApprovalError):
             await desk.wait_for_change(UNSEEN)
         assert desk.pending() == ()
@@ -370,15 +379,24 @@ DECISION = {
 async def test_a_screen_never_says_decided_when_the_desk_did_not(
     tmp_path: Path, reply: bytes
 ) -> None:
-    async with hostile_desk(tmp_path, reply) as desk:
+    async with hostile_desk(tmp_path, [reply]) as desk:
         with pytest.raises(ApprovalError):
             await desk.answer(DIGEST, YES)
+
+
+async def test_a_desk_that_answers_at_once_is_not_asked_without_pause(tmp_path: Path) -> None:
+    nothing_new = question(version=7, approver="queue", open=[])
+    given = [nothing_new] * 1_000
+    async with hostile_desk(tmp_path, given) as desk:
+        with anyio.move_on_after(client.UNCHANGED_S * 1.5):
+            await desk.wait_for_change(7)
+    assert 1 <= 1_000 - len(given) <= 2
 
 
 async def test_a_desk_that_breaks_off_leaves_the_end_unknown_and_says_where_to_look(
     tmp_path: Path,
 ) -> None:
-    async with hostile_desk(tmp_path, b"") as desk:
+    async with hostile_desk(tmp_path, []) as desk:
         with pytest.raises(DeskLost) as lost:
             await desk.answer(DIGEST, YES)
     assert "audit list" in str(lost.value.hint)

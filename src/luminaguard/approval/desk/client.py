@@ -36,7 +36,8 @@ from luminaguard.domain.calls import JsonValue
 CONNECT_S = 5.0
 REPLY_S = 30.0
 _AGAIN_S = 0.02
-_UNCHANGED_S = 1.0
+UNCHANGED_S = 1.0
+"""A desk on which nothing changed is not asked again before this."""
 
 
 @dataclass(slots=True)
@@ -75,7 +76,7 @@ class RemoteDesk:
             asked_at = anyio.current_time()
             look = await self._look(seen)
             if look.version == seen:  # at once where too many wait: ask again, but not at once
-                await anyio.sleep_until(asked_at + _UNCHANGED_S)
+                await anyio.sleep_until(asked_at + UNCHANGED_S)
             else:
                 known = {item.digest: item for item in self._pending}
                 found = [known.get(line.digest) or await self._fetch(line) for line in look.lines]

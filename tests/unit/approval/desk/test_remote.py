@@ -1,5 +1,6 @@
 """Screens in other processes: they see whole cards, and their answers count once, if proved."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +23,14 @@ from luminaguard.approval.desk.refusals import (
     SecretWanted,
     UnknownRequest,
 )
-from luminaguard.approval.desk.secret import FILE_NAME, Prover, enroll, enrolled, unlock
+from luminaguard.approval.desk.secret import (
+    FILE_NAME,
+    Prover,
+    enroll,
+    enrolled,
+    statement,
+    unlock,
+)
 from luminaguard.approval.queue import ApprovalQueue
 from luminaguard.domain.approval import End
 from luminaguard.errors import ApprovalError
@@ -118,6 +126,19 @@ async def test_a_signature_is_good_for_one_answer_to_one_request(tmp_path: Path)
             with pytest.raises(NotProven):
                 await thief.answer(TWO.request.digest, YES)
         assert desk.end_of(TWO) is None
+
+
+@pytest.mark.guarantee("G1")
+def test_what_is_signed_is_another_for_every_request_answer_and_challenge() -> None:
+    rule = Admission(enrollment=known_secret()[0])
+    assert len({rule.challenge(YES) for _ in range(100)}) == 100
+    signed = {
+        statement(digest, answer, challenge)
+        for digest in ("d" * 64, "e" * 64)
+        for answer in (YES, NO, Answer(end=End.APPROVED), replace(YES, grant="exact"))
+        for challenge in ("1", "2")
+    }
+    assert len(signed) == 2 * 4 * 2
 
 
 @pytest.mark.guarantee("G1")
