@@ -6,6 +6,7 @@ Every process is a real one, with the real command line; only the machine is a f
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -24,12 +25,13 @@ import pytest
 from commandline import CommandLine
 from desks import SECRET
 from luminaguard.approval.desk.client import RemoteDesk, find_desks
-from luminaguard.approval.desk.desk import UNSEEN
+from luminaguard.approval.desk.desk import UNSEEN, Answer
 from luminaguard.approval.desk.refusals import DeskLost
-from luminaguard.approval.desk.secret import FILE_NAME, enroll, enrolled, unlock
+from luminaguard.approval.desk.secret import FILE_NAME, enroll, enrolled, statement, unlock
 from luminaguard.audit.query import Query
 from luminaguard.audit.reader import AuditReader
 from luminaguard.audit.records import Record
+from luminaguard.domain.approval import End
 from trees import fingerprint
 
 pytestmark = pytest.mark.skipif(
@@ -197,9 +199,25 @@ def test_a_card_is_read_and_approved_in_another_terminal(scene: Scene) -> None:
     assert not (scene.tree / "README").exists()
     (decision,) = scene.ends()
     assert (decision["end"], decision["approver"]) == ("approved", "queue")
-    assert f"key {kept(scene).fingerprint}" in decision["proof"]
+    assert is_signed_by_the_approver(scene)
     assert scene.line.audit_verifies()
     assert list((scene.state / "run" / "desks").iterdir()) == []
+
+
+def is_signed_by_the_approver(scene: Scene) -> bool:
+    """Check the record alone against the enrolled key, as anybody could later."""
+    (record,) = scene.records("approval.decided")
+    body: Any = record.body
+    decision = body["decision"]
+    answer = Answer(end=End(decision["end"]), reason=decision["reason"], grant=decision["grant"])
+    said = re.search(
+        r"key (?P<key>\w+), challenge (?P<challenge>\w+), signature (?P<signature>\w+)",
+        decision["proof"],
+    )
+    assert said is not None
+    assert said["key"] == kept(scene).fingerprint
+    signed = statement(body["request_digest"], answer, said["challenge"])
+    return bool(kept(scene).is_signed(signed, bytes.fromhex(said["signature"])))
 
 
 def kept(scene: Scene) -> Any:

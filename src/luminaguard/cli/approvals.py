@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 
 import anyio
 import click
@@ -19,16 +20,19 @@ from luminaguard.approval.desk.desk import UNSEEN, Answer, Pending
 from luminaguard.approval.desk.refusals import SecretWanted
 from luminaguard.approval.desk.secret import SHORTEST_SECRET, enroll, enrolled
 from luminaguard.approval.look import Look, look_of
-from luminaguard.approval.plain import first_look, full
+from luminaguard.approval.plain import full
 from luminaguard.approval.summary import summary_line
 from luminaguard.config import Settings
 from luminaguard.domain.approval import Decision, End
 from luminaguard.domain.calls import JsonValue
+from luminaguard.domain.verdict import Risk
 from luminaguard.domain.visible import visible
 from luminaguard.errors import ApprovalError
 
 SHOWN_DIGITS = 12
 SHORTEST_ID = 4
+SHOWN_LINES = 500
+"""Screen lines of a card that are shown before the secret is asked for; the rest is counted."""
 LOOK_S = 5.0
 """Given to a process to tell what it asks; one that is stopped holds up the others no longer."""
 
@@ -162,9 +166,7 @@ async def _decided(
     found = await _one(settings, request_id, identity)
     digest = found.pending.digest
     if show_card and answer.end is End.APPROVED:
-        look = _look(is_terminal=sys.stderr.isatty())
-        for line in first_look(found.pending.card, look).lines:
-            click.echo(line, err=True)
+        _show_before_asking(found.pending)
     try:
         return await found.desk.answer(digest, answer)
     except SecretWanted:
@@ -173,6 +175,19 @@ async def _decided(
             raise
     identity.prover = await to_thread.run_sync(ask_prover, enrollment)
     return await found.desk.answer(digest, answer)
+
+
+def _show_before_asking(pending: Pending) -> None:
+    """Print the card, all of a critical one; of others at most so many lines and a counter."""
+    card = pending.card
+    lines = full(card, _look(is_terminal=sys.stderr.isatty()))
+    room = None if card.risk is Risk.CRITICAL else SHOWN_LINES
+    for line in islice(lines, room):
+        click.echo(line, err=True)
+    left = sum(1 for _ in lines)
+    if left:
+        all_of_it = f"luminaguard approvals show {pending.digest[:SHOWN_DIGITS]}"
+        click.echo(f"... {left:,} more lines: {all_of_it}", err=True)
 
 
 async def _one(settings: Settings, request_id: str, identity: Identity) -> Found:
@@ -213,6 +228,9 @@ async def _all_open(settings: Settings, identity: Identity) -> list[Found]:
             continue
         if not told:
             click.echo(f"luminaguard: process {desk.pid} does not reply", err=True)
+        for digest, why in desk.unshown.items():
+            short = digest[:SHOWN_DIGITS]
+            click.echo(f"luminaguard: request {short} of process {desk.pid}: {why}", err=True)
     found = [Found(desk, pending) for desk in desks for pending in desk.pending()]
     return sorted(found, key=lambda item: item.pending.opened_at)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from luminaguard.approval.card import DiffCard
+from luminaguard.approval.codec.recorded import RecordedCard
 from luminaguard.approval.desk.desk import Answer, Pending
 from luminaguard.approval.desk.refusals import (
     AnswerRefused,
@@ -62,7 +63,10 @@ class Book:
 
         Raises:
             RequestSpent: this very request was opened before.
+            AnswerRefused: the card is a record, of which parts may be missing.
         """
+        if isinstance(card, RecordedCard):
+            raise AnswerRefused("a recorded card cannot be decided on")
         request = card.request
         if request.digest in self._open or request.digest in self._ended:
             raise RequestSpent("this request was asked before: a question is asked once")

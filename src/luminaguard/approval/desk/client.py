@@ -28,7 +28,12 @@ from luminaguard.approval.desk.messages import (
     look_from,
     raise_error,
 )
-from luminaguard.approval.desk.refusals import DeskLost, SecretWanted, UnknownRequest
+from luminaguard.approval.desk.refusals import (
+    AnswerRefused,
+    DeskLost,
+    SecretWanted,
+    UnknownRequest,
+)
 from luminaguard.approval.desk.secret import Prover, statement
 from luminaguard.domain.approval import Decision
 from luminaguard.domain.calls import JsonValue
@@ -59,6 +64,8 @@ class RemoteDesk:
     name: str
     """Of its socket."""
     identity: Identity = field(default_factory=Identity)
+    unshown: dict[str, str] = field(default_factory=dict[str, str], init=False)
+    """Open requests whose card cannot be had here: digest → why. Nobody can approve them here."""
     _pending: tuple[Pending, ...] = field(default=(), init=False)
 
     @property
@@ -79,6 +86,7 @@ class RemoteDesk:
                 await anyio.sleep_until(asked_at + UNCHANGED_S)
             else:
                 known = {item.digest: item for item in self._pending}
+                self.unshown.clear()
                 found = [known.get(line.digest) or await self._fetch(line) for line in look.lines]
                 self._pending = tuple(item for item in found if item is not None)
                 return look.version
@@ -110,7 +118,7 @@ class RemoteDesk:
         raise _no_reply()
 
     async def _fetch(self, line: OpenLine) -> Pending | None:
-        """Return an open request with its card; None when it has ended meanwhile."""
+        """Return an open request with its card; None when it has ended, or is too large to send."""
         try:
             async with self._asked({"op": Op.CARD, "digest": line.digest}) as (frames, reply):
                 size = reply.integer("bytes", high=LONGEST_CARD_BYTES)
@@ -119,6 +127,9 @@ class RemoteDesk:
                     card = await to_thread.run_sync(card_from_wire, content)
                     return _pending(line, card)
         except UnknownRequest:
+            return None
+        except AnswerRefused as refused:
+            self.unshown[line.digest] = str(refused)
             return None
         raise _no_reply()
 

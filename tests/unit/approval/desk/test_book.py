@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from luminaguard.approval.card import DiffCard
+from luminaguard.approval.codec.recorded import card_from_record
 from luminaguard.approval.desk.book import REMEMBERED, Book, Moment
 from luminaguard.approval.desk.desk import Answer
 from luminaguard.approval.desk.refusals import (
@@ -201,6 +202,12 @@ def test_an_offer_that_the_card_makes_can_be_taken() -> None:
     digest = book.enter(card("1"), origin="", at=moment(0)).digest
     taken = Answer(end=End.APPROVED, grant="exact")
     assert book.answer(digest, taken, proof="", at=moment(1)).grant == "exact"
+
+
+@pytest.mark.guarantee("G2")
+def test_a_card_out_of_the_log_cannot_be_decided_on() -> None:
+    with pytest.raises(AnswerRefused, match="recorded"):
+        Book(approver="queue").enter(card_from_record(card("1").as_json()), origin="", at=moment(0))
 
 
 def test_only_so_many_ends_are_remembered() -> None:

@@ -9,6 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from desks import SECRET, asking_desk, known_secret, numbered_card, until_ended
+from luminaguard.approval.codec import card as codec
 from luminaguard.approval.desk.admission import Admission, admission
 from luminaguard.approval.desk.client import Identity, RemoteDesk, find_desks
 from luminaguard.approval.desk.desk import UNSEEN, Answer, Desk
@@ -285,6 +286,18 @@ async def test_more_screens_than_may_wait_are_served_all_the_same(tmp_path: Path
             tasks.start_soon(desk.client().wait_for_change, version)
         screen, _ = await desk.seen(prover())
         await screen.answer(ONE.request.digest, YES)
+
+
+async def test_a_card_that_cannot_be_sent_hides_no_other_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "LONGEST_CARD_BYTES", 50_000)
+    huge = replace(TWO, prose="x" * 50_000)
+    async with asking_desk(tmp_path, ONE, huge) as desk:
+        screen, pending = await desk.seen(prover())
+        assert [item.card for item in pending] == [ONE]
+        (why,) = screen.unshown.values()
+        assert "too many for another process" in why
 
 
 async def test_the_desks_of_two_processes_share_what_the_screen_has_proved(tmp_path: Path) -> None:
