@@ -216,14 +216,14 @@ async def test_reading_on_where_nothing_is_says_so(
     script = Script((OutcomeKind.EXECUTED, None), out=b"x" * 1000)
     on = Turn(say="on", calls=(("read_output", arguments),))
     await run_agent(tmp_path, [LS, on, END], script, Limits(result_chars=300))
-    assert told(tmp_path)[1].startswith(answer)
+    assert answer in told(tmp_path)[1]
 
 
 @pytest.mark.parametrize(
     ("limits", "ends", "ticks", "stop"),
     [
         (Limits(steps=2), [(OutcomeKind.EXECUTED, None)] * 9, (), Stop.STEPS),
-        (Limits(seconds=5), [(OutcomeKind.EXECUTED, None)] * 9, (0, 1, 9), Stop.SECONDS),
+        (Limits(seconds=5), [(OutcomeKind.EXECUTED, None)] * 9, (0, 1, 1, 1, 9), Stop.SECONDS),
         (Limits(denials_in_row=2), [(OutcomeKind.DENIED, None)] * 9, (), Stop.DENIALS),
         (Limits(), [(OutcomeKind.UNKNOWN, None)] * 9, (), Stop.UNKNOWN),
     ],
