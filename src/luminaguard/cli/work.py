@@ -99,7 +99,7 @@ async def working(
     resume = (
         find_transcript(settings.state_dir / "transcripts", work.resume) if work.resume else None
     )
-    async with Fleet(settings=_with_one_spare(settings), image=image) as fleet:
+    async with _closing(model), Fleet(settings=_with_one_spare(settings), image=image) as fleet:
         session = Session(
             work.workspace,
             approver=work.approver,
@@ -117,6 +117,14 @@ async def working(
             ) as agent,
         ):
             yield agent, session
+
+
+@asynccontextmanager
+async def _closing(model: ChatModel) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await model.close()
 
 
 def run_json(finished: Run, model: ChatModel, transcript: Path) -> Mapping[str, object]:

@@ -85,10 +85,11 @@ def _is_overheard(base_url: str) -> bool:
 
 def _remote(name: ModelName, key: Key | None, base_url: str, settings: ModelSettings) -> ChatModel:
     try:
-        from luminaguard.llm.remote.connect import connect  # noqa: PLC0415 - slow to import
+        from luminaguard.llm.remote.connect import connect, http_client  # noqa: PLC0415 - slow
         from luminaguard.llm.remote.model import RemoteModel  # noqa: PLC0415
 
-        model = connect(name, key, base_url, settings.timeout_s)
+        client = http_client(settings.timeout_s)
+        model = connect(name, key, base_url, client)
     except ImportError as error:
         raise ModelError(
             f"{name} needs a library that is not installed: {error.name}",
@@ -97,6 +98,7 @@ def _remote(name: ModelName, key: Key | None, base_url: str, settings: ModelSett
     return RemoteModel(
         model_name=name,
         model=model,
+        client=client,
         key=key,
         timeout_s=settings.timeout_s,
         max_output_tokens=settings.max_output_tokens,

@@ -76,3 +76,7 @@ class ChatModel(Protocol):
             ModelError: no usable answer could be had.
         """
         ...
+
+    async def close(self) -> None:
+        """Let go of connections. A closed model is not asked again."""
+        ...

@@ -68,6 +68,10 @@ class PatientModel:
                 await self.sleep(wait_s)
                 attempt += 1
 
+    async def close(self) -> None:
+        """Close the model."""
+        await self.model.close()
+
     def _wait_s(self, error: ModelError, attempt: int) -> float | None:
         """Exponential with full jitter, but never earlier than the provider asks for."""
         asked = error.context.get("retry_after_s")
@@ -114,6 +118,11 @@ class FallbackChain:
                     raise
                 self._at += 1
                 self.notice(f"{error}; going on with {self.name}")
+
+    async def close(self) -> None:
+        """Close all models."""
+        for model in self.models:
+            await model.close()
 
 
 def _another_may_help(error: ModelError) -> bool:

@@ -109,6 +109,9 @@ class ScriptedModel:
         on_text(turn.say)
         return Reply(text=turn.say, calls=calls, model=self._name)
 
+    async def close(self) -> None:
+        """Do nothing: there are no connections."""
+
 
 def _turn(item: dict[str, JsonValue]) -> Turn:
     unknown = set(item) - {"say", "expect", "calls"}

@@ -112,6 +112,7 @@ def _writes(rule: str, risk: Risk, what: str) -> Rule:
 
 
 def _patches(arguments: Arguments, context: CallContext) -> list[Finding]:
+    del context
     patch = _text(arguments, "patch")
     what_for = "which files a patch changes is known once it was applied"
     return [unknown_effect(what_for, rule="edits-file"), *unreadable_text(patch)]

@@ -277,6 +277,9 @@ class Paid:
         usage = Usage(input_tokens=90, output_tokens=10, cost_usd=cost)
         return Reply(text="", calls=(call,), usage=usage)
 
+    async def close(self) -> None:
+        pass
+
 
 @pytest.mark.parametrize(
     ("limits", "costs", "stop", "replies"),

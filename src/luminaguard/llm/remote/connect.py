@@ -17,19 +17,24 @@ NO_KEY = "no-key"
 CONNECT_TIMEOUT_S = 10.0
 
 
-def connect(name: ModelName, key: Key | None, base_url: str, timeout_s: float) -> Model:
+def http_client(timeout_s: float) -> httpx2.AsyncClient:
+    """Return a client for one provider; whoever made it closes it.
+
+    `timeout_s`: longest silence of the server within an answer.
+    """
+    timeout = httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
+    return httpx2.AsyncClient(timeout=timeout, follow_redirects=False)
+
+
+def connect(name: ModelName, key: Key | None, base_url: str, client: httpx2.AsyncClient) -> Model:
     """Return a provider's model. Nothing is sent yet.
 
     Args:
         name: Which model, of which provider.
         key: For the provider.
         base_url: Where it is reached; empty: where its library knows it to be.
-        timeout_s: Longest silence of the server within an answer.
+        client: Carries the requests.
     """
-    client = httpx2.AsyncClient(
-        timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
-        follow_redirects=False,
-    )
     secret = key.reveal() if key else NO_KEY
     build = _BUILDERS.get(name.provider.name, _openai_compatible)
     return build(name.model, secret, base_url or None, client)

@@ -37,6 +37,7 @@ class RemoteModel:
 
     model_name: ModelName
     model: Model
+    client: httpx2.AsyncClient
     key: Key | None
     timeout_s: float
     """For one whole reply."""
@@ -90,6 +91,10 @@ class RemoteModel:
         except ValueError as error:  # what the libraries raise on JSON that is none
             raise ModelAnswerBroken(f"{self.name}: the answer cannot be read") from error
         return to_reply(response, is_local=self.model_name.provider.is_local)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.client.aclose()
 
     async def _streamed(
         self, conversation: Sequence[Message], tools: Sequence[ToolSpec], on_text: OnText
