@@ -7,9 +7,6 @@ from threading import Event
 
 import anyio
 import pytest
-from tests.providers.answers import Answer, CutOff, Endless, Garbage, Refusal, Silence, Trouble
-from tests.providers.protocols import SPEECHES
-from tests.providers.server import ProviderServer, provider_server
 
 from luminaguard.domain.calls import ToolSpec
 from luminaguard.errors import (
@@ -31,6 +28,9 @@ from luminaguard.llm.patience import PatientModel
 from luminaguard.llm.remote.translate import UNREADABLE
 from luminaguard.llm.settings import ModelSettings, ProviderSettings
 from luminaguard.tools.toolbox import Toolbox, agent_tools
+from providers.answers import Answer, CutOff, Endless, Garbage, Refusal, Silence, Trouble
+from providers.protocols import SPEECHES
+from providers.server import ProviderServer, provider_server
 
 pytestmark = pytest.mark.anyio
 TOOLS = Toolbox(agent_tools()).specs

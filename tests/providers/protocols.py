@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 
-from tests.providers.answers import Answer, Refusal, Trouble
+from providers.answers import Answer, Refusal, Trouble
 
 Json = dict[str, Any]
 

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from tests.providers.answers import Answer, CutOff, Endless, Garbage, Refusal, Silence, Step
-from tests.providers.protocols import Speech
+from providers.answers import Answer, CutOff, Endless, Garbage, Refusal, Silence, Step
+from providers.protocols import Speech
 
 LONGEST_SILENCE_S = 30.0
 
@@ -99,7 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
         if whole:
             self.wfile.write(b"0\r\n\r\n")
-        self.close_connection = True
+        else:
+            self.close_connection = True
 
     def _json(self, status: int, body: object, headers: Mapping[str, str]) -> None:
         data = json.dumps(body).encode()
