@@ -112,7 +112,7 @@ def test_without_a_model_nothing_is_chosen() -> None:
     ("url", "warned"),
     [
         ("http://models.example/v1", True),
-        ("http://10.0.0.7/v1", True),
+        ("http://192.0.2.7/v1", True),
         ("http://127.0.0.1/v1", False),
         ("http://localhost/v1", False),
         ("http://[::1]:1/v1", False),
