@@ -1,17 +1,20 @@
 """`luminaguard run` and `chat` as users run them: a real machine, a model behind a server."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from commandline import WAIT_S, CommandLine
 from luminaguard.config import load
 from luminaguard.image.image import GuestImage
-from providers.answers import Answer, Refusal, Trouble
+from providers.answers import Answer, Refusal, Silence, Trouble
 from providers.protocols import SPEECHES
 from providers.server import ProviderServer, provider_server
 
@@ -93,6 +96,33 @@ def test_a_chat_goes_on_over_one_session_until_its_input_ends(
     assert "400 tokens in, 80 out, cost unknown" in chat.stderr
     results = server.speech.results_in(server.asked[-1].body)
     assert "from the first turn" in results[-1]
+
+
+@pytest.mark.vm
+def test_ctrl_c_while_the_model_thinks_ends_the_run_and_keeps_the_transcript(
+    user: CommandLine, server: ProviderServer, guest_image: GuestImage
+) -> None:
+    del guest_image
+    until = Event()
+    server.will(call("shell", command="cat a.txt"), Silence(until=until))
+    process = user.start("run", "task", *working(user, server), "--approver", "deny", "--json")
+    try:
+        deadline = time.monotonic() + WAIT_S
+        while len(server.asked) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline, "the model was not asked in time"
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    finally:
+        until.set()
+        process.kill()
+        process.wait(10)
+    told = json.loads(out)
+    assert (process.returncode, told["stop"], len(told["calls"])) == (125, "interrupted", 1)
+    assert "one" in Path(told["transcript"]).read_text()
+    kinds = json.loads(user.run("audit", "list", "--json").stdout)["records"]
+    assert kinds[0]["kind"] == "session.ended"
 
 
 def test_an_estimate_says_what_it_is_based_on_and_sends_nothing(

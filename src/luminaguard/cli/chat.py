@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,7 +135,15 @@ async def _turn(agent: Agent, said: str) -> bool:
 
 
 def _read_line() -> str | None:
-    click.echo("> ", nl=False, err=True)
-    line = sys.stdin.readline()
+    """Read what the user says; on a terminal with line editing and the history of this chat."""
+    try:
+        if sys.stdin.isatty():
+            with suppress(ImportError):
+                import readline  # noqa: F401, PLC0415 - `input` uses it once it is there
+            line = input("> ")
+        else:
+            line = sys.stdin.readline()
+    except EOFError:
+        return None
     said = line.strip()
     return said if said and said != "/quit" else None
