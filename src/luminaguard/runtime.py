@@ -2,8 +2,8 @@
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,8 +11,11 @@ from typing import Self
 from anyio import to_thread
 
 from luminaguard.agent.limits import Limits
-from luminaguard.agent.loop import Agent, Observer, Run
-from luminaguard.agent.transcript import Transcript
+from luminaguard.agent.loop import Agent, Run
+from luminaguard.agent.ports import Observer
+from luminaguard.agent.resume import resumed
+from luminaguard.agent.transcript import Transcript, read_transcript
+from luminaguard.agent.wording import system_prompt
 from luminaguard.approval.approver import Approver
 from luminaguard.approval.approvers import utc_now
 from luminaguard.audit.log import AuditLog
@@ -23,7 +26,8 @@ from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.outcome import Outcome
 from luminaguard.errors import LuminaGuardError, RecoveryNeeded
 from luminaguard.image.image import GuestImage
-from luminaguard.llm.model import ChatModel
+from luminaguard.llm.model import ChatModel, Message, Role
+from luminaguard.llm.usage import Usage
 from luminaguard.machines import machine_spec
 from luminaguard.pipeline.aftermath import end_what_was_left
 from luminaguard.pipeline.ask import Asking
@@ -101,6 +105,7 @@ class Session:
         self._exec = ExecTool(timeout_s=command_timeout_s, env=env or {}, stdin=stdin)
         self._stack = AsyncExitStack()
         self._guard: Guard | None = None
+        self._agent: Agent | None = None
         self.id = f"session-{secrets.token_hex(8)}"
 
     @property
@@ -134,28 +139,72 @@ class Session:
         call = ToolCall(call_id=f"call-{secrets.token_hex(8)}", tool=tool, arguments=arguments)
         return await self._opened.handle(call)
 
+    @asynccontextmanager
+    async def agent(
+        self,
+        *,
+        model: ChatModel,
+        observer: Observer,
+        limits: Limits | None = None,
+        resume: Path | None = None,
+    ) -> AsyncGenerator[Agent]:
+        """Put a model to work; every call of it goes through the guard.
+
+        Args:
+            model: Who proposes calls.
+            observer: Sees the work go by.
+            limits: How far it may go.
+            resume: Transcript of an earlier run to go on with.
+
+        Raises:
+            LuminaGuardError: the transcript cannot be gone on with.
+        """
+        guard = self._opened
+        prompt = system_prompt(guard.machine.workspace_path, self._settings.model.prompt_file)
+        saved = await to_thread.run_sync(read_transcript, resume) if resume else None
+        if saved and saved.workspace != guard.machine.workspace_path:
+            raise LuminaGuardError(
+                f"that run worked on {saved.workspace}", hint=f"add -w {saved.workspace}"
+            )
+        transcript = Transcript(resume or self.transcript_path, utc_now)
+        transcript.begin(workspace=guard.machine.workspace_path, model=model.name)
+        first = Message(role=Role.SYSTEM, text=prompt)
+        agent = Agent(
+            model=model,
+            guard=guard,
+            tools=Toolbox(agent_tools()).specs,
+            conversation=resumed(saved.messages, prompt) if saved else [first],
+            transcript=transcript,
+            ledger=guard.recorder,
+            observer=observer,
+            seconds=time.monotonic,
+            limits=limits or Limits(),
+            usage=saved.usage if saved else Usage(),
+        )
+        if saved is None:
+            transcript.add(first)
+        self._agent = agent
+        try:
+            yield agent
+        finally:
+            self._agent = None
+            transcript.close()
+
     async def run(
         self, task: str, *, model: ChatModel, observer: Observer, limits: Limits | None = None
     ) -> Run:
-        """Let a model work on a task; every call goes through the guard."""
-        transcript = Transcript(self.transcript_path, utc_now)
-        try:
-            agent = Agent(
-                model=model,
-                guard=self._opened,
-                tools=Toolbox(agent_tools()).specs,
-                transcript=transcript,
-                observer=observer,
-                seconds=time.monotonic,
-                limits=limits or Limits(),
-            )
-            return await agent.run(task, self._opened.machine.workspace_path)
-        finally:
-            transcript.close()
+        """Let a model work on one task."""
+        async with self.agent(model=model, observer=observer, limits=limits) as agent:
+            return await agent.run(task)
 
     def interrupt(self) -> None:
-        """End the call in progress as failed; a commit that has begun is brought to its end."""
-        if self._guard is not None:
+        """Stop waiting for the model, and end the call in progress as failed.
+
+        A commit that has begun is brought to its end.
+        """
+        if self._agent is not None and self._agent.is_thinking:
+            self._agent.interrupt()
+        elif self._guard is not None:
             self._guard.interrupt()
 
     @property

@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "luminaguard.cli.check:check",
     "config": "luminaguard.cli.config:config",
     "doctor": "luminaguard.cli.doctor:doctor",
+    "chat": "luminaguard.cli.chat:chat",
     "exec": "luminaguard.cli.exec:exec_",
     "image": "luminaguard.cli.image:image",
     "pool": "luminaguard.cli.pool:pool",

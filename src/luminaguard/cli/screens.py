@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
-from luminaguard.agent.loop import Observer
+from luminaguard.agent.ports import Observer
 from luminaguard.approval.approver import Approver
 from luminaguard.approval.approvers import unattended_by
 from luminaguard.cli.present import notice
@@ -33,6 +33,8 @@ class Deciding:
     """To be called with the session once it is made."""
     show_pool: Callable[[Callable[[], str]], None] = lambda _: None
     """To be called with what tells the state of the machines."""
+    show_cost: Callable[[Callable[[], str]], None] = lambda _: None
+    """To be called with what tells the cost of the run so far."""
 
 
 @asynccontextmanager
@@ -66,12 +68,16 @@ def _deciding_on(screen: "InsideScreen") -> Deciding:
     def show_pool(text: Callable[[], str]) -> None:
         screen.pool_text = text
 
+    def show_cost(text: Callable[[], str]) -> None:
+        screen.cost_text = text
+
     return Deciding(
         approver=screen.approver,
         notice=screen.notice,
         observer=screen.trail,
         bind=bind,
         show_pool=show_pool,
+        show_cost=show_cost,
     )
 
 

@@ -47,11 +47,17 @@ class InsideScreen:
     """Set by the command: ends the call in progress, or else the next one."""
     pool_text: Callable[[], str] = str
     """Set by the command: the state of its machines in a few words."""
+    cost_text: Callable[[], str] = str
+    """Set by the command: what its model has cost so far."""
     is_open: bool = field(default=True, init=False)
 
     def pool(self) -> str:
         """Return the state of the machines in a few words; empty: unknown."""
         return self.pool_text()
+
+    def cost(self) -> str:
+        """Return what the model has cost so far; empty: nothing, or unknown."""
+        return self.cost_text()
 
     def notice(self, text: str) -> None:
         """Tell what the user waits for: on the screen, or on standard error without one."""
@@ -100,7 +106,12 @@ async def screen_inside(
     desk = HeldDesk(approver=NAME)
     origin = f"process {os.getpid()}, {workspace}"
     inside = InsideScreen(TuiApprover(desk=desk, origin=origin), Trail(utc_now))
-    run = RunHere(trail=inside.trail, interrupt=inside.interrupt, pool_text=inside.pool)
+    run = RunHere(
+        trail=inside.trail,
+        interrupt=inside.interrupt,
+        pool_text=inside.pool,
+        cost_text=inside.cost,
+    )
     app = CliffApp(terminal_path=path, run=run)
     app.attach(desk.attach(proof=proof_of(path)))
     try:

@@ -14,6 +14,7 @@ from luminaguard.approval.rows import Row, Span
 from luminaguard.approval.summary import summary_line
 from luminaguard.domain.calls import JsonValue, ToolCall, canonical_json
 from luminaguard.domain.outcome import Outcome, OutcomeKind
+from luminaguard.llm.model import Reply
 
 KEPT = 2_000
 """Lines of the story that are kept; earlier ones are counted."""
@@ -42,9 +43,12 @@ class Trail:
     """Lines since the beginning, those that are no longer kept included."""
     on_change: Callable[[], None] = lambda: None
 
-    def said(self, text: str) -> None:
+    def saying(self, piece: str) -> None:
+        """Take no note of pieces: what was said stands here once it is whole."""
+
+    def said(self, reply: Reply) -> None:
         """Take note of what the model said: untrusted words, marked as its own."""
-        for line in text.splitlines():
+        for line in reply.text.splitlines():
             self._add((Style.MAGENTA, "agent says: "), (Style.PLAIN, line))
         self.doing = "the model thinks"
         self.on_change()
