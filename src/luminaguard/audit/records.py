@@ -14,6 +14,8 @@ class RecordKind(StrEnum):
     """What a record tells. Intents come before their effect, and each waits for its close."""
 
     LOG_CREATED = "log.created"
+    LOG_PRUNED = "log.pruned"
+    """Old records are about to be taken out, into an export that it names."""
     SESSION_STARTED = "session.started"
     SESSION_ENDED = "session.ended"
     CALL_PROPOSED = "call.proposed"
