@@ -166,6 +166,11 @@ class CardDocument:
         """Number of blocks."""
         return len(self._heights)
 
+    @property
+    def laid_out_blocks(self) -> int:
+        """Number of blocks that are laid out now."""
+        return len(self._kept)
+
     def section_of(self, block: int) -> int:
         """Return the section that a block belongs to."""
         return bisect_right(self._firsts, block) - 1

@@ -18,7 +18,6 @@ from textual.strip import Strip
 
 from luminaguard.approval.card import DiffCard
 from luminaguard.approval.look import MIN_COLUMNS, Ground, Look
-from luminaguard.approval.outline import Part
 from luminaguard.tui.card.document import CardDocument
 from luminaguard.tui.card.drawing import Drawing, bar_spans, position
 from luminaguard.tui.card.search import Search
@@ -43,6 +42,12 @@ class CardView(ScrollView):
         overflow-y: scroll;
         scrollbar-size-vertical: 1;
         scrollbar-size-horizontal: 1;
+        scrollbar-color: $foreground 45%;
+        scrollbar-color-hover: $foreground 65%;
+        scrollbar-color-active: $foreground 85%;
+        scrollbar-background: $background;
+        scrollbar-background-hover: $background;
+        scrollbar-background-active: $background;
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -138,6 +143,11 @@ class CardView(ScrollView):
             return 0
         changes = document.outline.changes
         return sum(not document.is_seen(range(number, number + 1)) for number in changes)
+
+    @property
+    def height_is_guessed(self) -> bool:
+        """Whether some of the card was never laid out, so that the scrollbar may still move."""
+        return self._document is not None and not self._document.is_measured
 
     @property
     def matches(self) -> str:
@@ -297,7 +307,7 @@ class CardView(ScrollView):
         current = self.current
         is_inside = document.top_of_section(current) < self.scroll_offset.y
         target = current if direction < 0 and is_inside else current + direction
-        if target >= 0 and document.outline[target] is not Part.END:
+        if 0 <= target < len(document.outline) - 1:  # the last part is a mere line
             self._choose(target)
 
     def _choose(self, section: int) -> None:
