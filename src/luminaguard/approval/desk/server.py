@@ -66,10 +66,13 @@ async def served(
         try:
             await to_thread.run_sync(desks.sweep)
             server = _Server(desk, admission)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(server.accept, listener, tasks)
-                yield desks.path / name
-                tasks.cancel_scope.cancel()
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(server.accept, listener, tasks)
+                    yield desks.path / name
+                    tasks.cancel_scope.cancel()
+            except BaseExceptionGroup as group:  # the body's own error: serving raises none
+                raise group.exceptions[0] from group
         finally:
             desks.remove(name)
             listener.close()
