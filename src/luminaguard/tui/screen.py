@@ -22,7 +22,7 @@ SMALLEST = (36, 10)
 SIDE_COLUMNS = 84
 """From this width on the queue stands beside the card; below, the first line tells of it."""
 NOT_FOUND = "not found in this card"
-STORY_ROWS = 24
+STORY_ROWS = 32
 """From this height on the last lines of the story stand below the card."""
 
 
@@ -49,7 +49,7 @@ class MainScreen(Screen[None]):
     MainScreen #middle { height: 1fr; }
     MainScreen #main { width: 1fr; height: 100%; }
     MainScreen #card { height: 1fr; }
-    MainScreen #trail { height: 5; border-top: solid $panel; }
+    MainScreen #trail { height: 4; border-top: solid $panel; }
     MainScreen #search { height: 1; border: none; padding: 0 1; display: none; }
     MainScreen #small { display: none; width: 100%; height: 100%; }
     MainScreen.story #card { display: none; }
