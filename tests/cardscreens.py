@@ -203,9 +203,9 @@ async def shown(
 
 
 async def settle(view: CardView, pilot: Pilot[None]) -> None:
-    """Wait until nothing is guessed any more."""
+    """Wait until nothing is guessed, or looked for, any more."""
     await pilot.pause()
-    while view.height_is_guessed:
+    while view.height_is_guessed or view.is_searching:
         await pilot.pause(0.05)
     await pilot.pause()
 
