@@ -12,6 +12,7 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Generator, Sequence
@@ -20,6 +21,11 @@ from contextlib import contextmanager, suppress
 from rich.cells import get_character_cell_size
 
 LIMIT_S = 40.0
+_TAKE_TERMINAL = (
+    "import os, sys; os.open(os.environ['SCREEN_TTY'], os.O_RDWR); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""A session's first opened terminal becomes its controlling one, and stays so."""
 _SEQUENCE = re.compile(
     rb"\x1b\[(?P<private>[?>=<]?)(?P<numbers>[\d;:]*)[ $]?(?P<letter>[@-~])"
     rb"|\x1b\](?:[^\x07\x1b]*)(?:\x07|\x1b\\)|\x1b[@-Z\\-_a-z=><]|\x18"
@@ -188,9 +194,9 @@ class Human:
         if restored and self.slave >= 0:
             assert termios.tcgetattr(self.slave) == self.mode, "the mode was not restored"
             assert not self.screen.is_alternate, "the alternate screen was not left"
-            assert self.raw.rfind(b"\x1b[?25h") > self.raw.rfind(b"\x1b[?25l"), "no cursor"
-            assert self.raw.rfind(b"\x1b[?1003l") > self.raw.rfind(b"\x1b[?1003h"), "mouse on"
-            assert self.raw.rfind(b"\x1b[?2004l") > self.raw.rfind(b"\x1b[?2004h"), "paste mode"
+            assert self.raw.rfind(b"\x1b[?25h") >= self.raw.rfind(b"\x1b[?25l"), "no cursor"
+            assert self.raw.rfind(b"\x1b[?1003l") >= self.raw.rfind(b"\x1b[?1003h"), "mouse on"
+            assert self.raw.rfind(b"\x1b[?2004l") >= self.raw.rfind(b"\x1b[?2004h"), "paste mode"
         return self.child.returncode, out, err
 
 
@@ -209,7 +215,7 @@ def at_terminal(
     os.write(master, typed_ahead.encode())
     path = os.ttyname(slave)
     child = subprocess.Popen(
-        [*arguments],
+        [sys.executable, "-c", _TAKE_TERMINAL, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

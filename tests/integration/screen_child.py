@@ -4,7 +4,6 @@ Arguments: root directory, options as JSON. Prints what became of the calls as J
 """
 
 import json
-import os
 import signal
 import sys
 from pathlib import Path
@@ -23,7 +22,6 @@ from world import World
 def main() -> None:
     root, options = Path(sys.argv[1]), json.loads(sys.argv[2])
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    os.open(os.environ["SCREEN_TTY"], os.O_RDWR)  # becomes the session's controlling terminal
     if options.get("crashes"):
         CliffApp._tick = _crash
     world = World(root=root, workspace=root / "work")

@@ -5,7 +5,6 @@ answered until the screen was closed.
 """
 
 import json
-import os
 import sys
 from dataclasses import replace
 from datetime import timedelta
@@ -32,7 +31,6 @@ OFFERS = (
 
 
 def main() -> None:
-    os.open(os.environ["SCREEN_TTY"], os.O_RDWR)  # becomes the session's controlling terminal
     sys.stdout.write(json.dumps(anyio.run(_show, json.loads(sys.argv[1]))))
 
 

@@ -118,9 +118,9 @@ class MainScreen(Screen[None]):
 
     def line(self, name: str, spans: tuple[Span, ...], look: Look) -> None:
         """Show one line: "head", "status" or "keys"."""
-        where = self.query_one(f"#{name}", Static)
         fitting = Look(columns=max(1, self.size.width), color=look.color, unicode=look.unicode)
-        where.update(cropped(spans, fitting))
+        for where in self.query(f"#{name}").results(Static):  # none while the screen closes
+            where.update(cropped(spans, fitting))
 
     def action_search(self) -> None:
         """Ask what to look for in the card."""
