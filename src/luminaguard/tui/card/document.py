@@ -201,6 +201,18 @@ class CardDocument:
             left -= self.block(number).height
         return max(0, self.height - rows)
 
+    def below(self, line: int, count: int) -> int:
+        """Return the line so many lines below another, or above it if `count` is negative.
+
+        What lies between is laid out first: a guessed height above would make lines be skipped.
+        """
+        block, within = self.at(line)
+        number, left = block.number, -count - within
+        while left > 0 and number > 0:
+            number -= 1
+            left -= self.block(number).height
+        return max(0, self._heights.top(block.number) + within + count)
+
     def next_hunk(self, line: int, direction: int) -> int | None:
         """Return where the next or previous run of changed lines begins; None without one."""
         at = line + direction

@@ -12,6 +12,8 @@ from luminaguard.tui.card.search import Search
 FIRST_SEARCH_S = 0.05
 """A search answers after this time; what is left is searched while nothing else is going on."""
 
+WHEEL_LINES = 3
+
 
 class CardView(CardLines):
     """Shows one card, or nothing, and takes keys and clicks that move it."""
@@ -37,11 +39,25 @@ class CardView(CardLines):
 
     def action_lines(self, count: int) -> None:
         """Scroll by lines."""
-        self._go(self.scroll_offset.y + count)
+        if self._document is not None:
+            self._go(self._document.below(self.scroll_offset.y, count))
 
     def action_pages(self, count: int) -> None:
         """Scroll by screens, one line of which stays."""
-        self._go(self.scroll_offset.y + count * max(1, self._rows - 1))
+        self.action_lines(count * max(1, self._rows - 1))
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Scroll by a few lines; sideways with Shift or Ctrl, as the toolkit does."""
+        self._wheel(event, WHEEL_LINES)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Scroll by a few lines; sideways with Shift or Ctrl, as the toolkit does."""
+        self._wheel(event, -WHEEL_LINES)
+
+    def _wheel(self, event: events.MouseEvent, count: int) -> None:
+        if not (event.shift or event.ctrl):
+            event.prevent_default().stop()
+            self.action_lines(count)
 
     def action_ends(self, direction: int) -> None:
         """Scroll to the top or to the end."""

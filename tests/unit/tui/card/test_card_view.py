@@ -82,14 +82,30 @@ async def test_the_end_is_the_end_also_of_a_card_that_was_never_measured() -> No
         assert "commit exactly this?" in screen(view)[1]
 
 
+@pytest.mark.guarantee("G9")
+async def test_reading_upward_skips_no_line_of_what_was_never_measured() -> None:
+    lines = [f"{number} " + "word " * (number % 40) for number in range(3_000)]
+    async with shown(lines_card(lines), 60, 24) as (view, pilot):
+        view._document.measure = lambda _: False  # type: ignore[method-assign, union-attr]
+        await pilot.press("end")
+        await pilot.pause()
+        below = screen(view)[1:]
+        for _ in range(20):
+            await pilot.press("pageup")
+            await pilot.pause()
+            above = screen(view)[1:]
+            assert above[-1] == below[0]
+            below = above
+
+
 async def test_the_wheel_scrolls_and_the_scrollbar_follows() -> None:
     async with shown(full_card(), 80, 24) as (view, pilot):
         positions = [view.vertical_scrollbar.position]
-        for _ in range(3):
-            await pilot._post_mouse_events([events.MouseScrollDown], widget=view, button=0)
+        for turn in (events.MouseScrollDown,) * 3 + (events.MouseScrollUp,) * 3:
+            await pilot._post_mouse_events([turn], widget=view, button=0)
             await pilot.pause()
             positions.append(view.vertical_scrollbar.position)
-        assert positions == sorted(set(positions))
+        assert positions == [0, 3, 6, 9, 6, 3, 0]
         assert view.vertical_scrollbar.region.x == 79
         assert view.vertical_scrollbar.window_virtual_size == view.virtual_size.height
 
