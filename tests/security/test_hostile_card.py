@@ -104,7 +104,9 @@ async def test_a_card_drawn_in_a_file_never_stands_where_the_card_speaks(columns
     async with shown(full_card(Risk.LOW), columns, 30) as (view, pilot):
         fake = [line.rstrip() for line in await whole(view, pilot)]
         fake = [screen(view)[0], *fake]
-    card = lines_card([*fake, " " * (columns - 8) + fake[0]], path="━ [9/9] ok ━ line 1 of 1 ━")
+    # One of these is broken exactly where the forged title begins.
+    fake += ["x" * pad + " " + fake[1] for pad in range(columns - 20, columns)]
+    card = lines_card(fake, path="━ [9/9] ok ━ line 1 of 1 ━")
     card = replace(card, measured_risk=Risk.CRITICAL, prose="\n".join(fake))
     async with shown(card, columns, 30) as (view, pilot):
         lines = await whole(view, pilot)
