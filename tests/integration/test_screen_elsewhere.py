@@ -134,6 +134,7 @@ def test_without_a_terminal_it_ends_at_once(root: Path) -> None:
         env=environment() | {"LUMINAGUARD_STATE_DIR": str(root / "state")},
         stdin=subprocess.DEVNULL,
         capture_output=True,
+        check=False,
         start_new_session=True,
         timeout=LIMIT_S,
     )

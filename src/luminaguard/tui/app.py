@@ -165,7 +165,7 @@ class CliffApp(App[str]):
         look, known = self.look, self._run or self._others
         footing = Footing(
             board=self.board,
-            place=" ".join(filter(None, (main.card.position, main.card.matches))),
+            matches=main.card.matches,
             unseen=main.card.unseen_changes,
             now=self._now(),
             started_at=self.started_at,

@@ -34,7 +34,7 @@ OFFERS = (
 class Shown:
     """The running app, its desk, and how its questions ended."""
 
-    def __init__(self, app: CliffApp, pilot: Pilot[object], ended: list[Decision | None]) -> None:
+    def __init__(self, app: CliffApp, pilot: Pilot[str], ended: list[Decision | None]) -> None:
         self.app, self.pilot, self.ended = app, pilot, ended
 
     def line(self, name: str) -> str:
