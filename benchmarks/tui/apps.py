@@ -9,6 +9,9 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import anyio
+from textual.app import App, ComposeResult
+from textual.containers import VerticalScroll
+from textual.widgets import Static
 
 from luminaguard.approval.card import DiffCard
 from luminaguard.approval.desk.desk import Answer, Pending
@@ -19,6 +22,8 @@ from luminaguard.domain.changeset import Changeset
 from luminaguard.domain.diff import Body, FileDiff, Hunk, LineKind
 from luminaguard.errors import ApprovalError
 from luminaguard.testing.cards import card_of, text_card, text_change
+from luminaguard.tui.app import CliffApp
+from luminaguard.tui.card.view import CardView
 
 LINES = 10_000
 FILES = 10_000
@@ -31,6 +36,7 @@ class Questions:
     """A desk whose questions never change."""
 
     def __init__(self, cards: list[DiffCard]) -> None:
+        """Ask about these."""
         now = datetime.now(UTC)
         self._pending = tuple(
             Pending(
@@ -40,14 +46,17 @@ class Questions:
         )
 
     def pending(self) -> tuple[Pending, ...]:
+        """Return all of them."""
         return self._pending
 
     async def wait_for_change(self, seen: int) -> int:
+        """Change once, at the beginning."""
         if seen >= 1:
             await anyio.sleep_forever()
         return 1
 
     async def answer(self, request_digest: str, answer: Answer) -> Decision:
+        """Decide nothing."""
         raise ApprovalError(f"nothing is decided here: {request_digest} {answer.end}")
 
 
@@ -95,32 +104,35 @@ def _card(diffs: dict[str, FileDiff]) -> DiffCard:
     )
 
 
+class Floor(App[None]):
+    """A plain scroll view of the toolkit."""
+
+    def compose(self) -> ComposeResult:
+        """Build the screen."""
+        with VerticalScroll():
+            yield Static("\n".join(map(line, range(LINES))), markup=False)
+
+    def on_mount(self) -> None:
+        """Let keys scroll it."""
+        self.query_one(VerticalScroll).focus()
+
+
+class Bare(App[None]):
+    """The card, and nothing beside it."""
+
+    def compose(self) -> ComposeResult:
+        """Build the screen."""
+        yield CardView(id="card")
+
+    def on_mount(self) -> None:
+        """Let keys scroll it."""
+        card = self.query_one(CardView)
+        card.show(long_card(), Look(color=True, unicode=True))
+        card.focus()
+
+
 def main() -> None:
     """Run the program that is named on the command line."""
-    from textual.app import App, ComposeResult
-    from textual.containers import VerticalScroll
-    from textual.widgets import Static
-
-    from luminaguard.tui.app import CliffApp
-    from luminaguard.tui.card.view import CardView
-
-    class Floor(App[None]):
-        def compose(self) -> ComposeResult:
-            with VerticalScroll():
-                yield Static("\n".join(map(line, range(LINES))), markup=False)
-
-        def on_mount(self) -> None:
-            self.query_one(VerticalScroll).focus()
-
-    class Bare(App[None]):
-        def compose(self) -> ComposeResult:
-            yield CardView(id="card")
-
-        def on_mount(self) -> None:
-            card = self.query_one(CardView)
-            card.show(long_card(), Look(color=True, unicode=True))
-            card.focus()
-
     if sys.argv[1] == "floor":
         Floor().run()
     elif sys.argv[1] == "bare":

@@ -19,6 +19,7 @@ import sys
 import time
 from contextlib import suppress
 from fcntl import ioctl
+from itertools import pairwise
 from pathlib import Path
 from statistics import quantiles
 from termios import TIOCSWINSZ
@@ -114,7 +115,7 @@ def held(screen: Screen) -> dict[str, object]:
         keys.append(screen.press(DOWN))
     screen.watch(keys[-1] + 0.1)
     frames = [at for at in screen.frames[first:] if keys[0] <= at <= keys[-1] + 0.02]
-    gaps = [1000 * (b - a) for a, b in zip(frames, frames[1:], strict=False)]
+    gaps = [1000 * (b - a) for a, b in pairwise(frames)]
     return {
         "frames_per_s": round(len(frames) / (keys[-1] - keys[0]), 1),
         "gap_ms_p50": percentile(gaps, 50),

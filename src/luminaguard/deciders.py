@@ -83,7 +83,7 @@ async def _opened(
             state_dir=settings.state_dir,
             runtime_dir=settings.runtime_dir,
             unattended=unattended_by(os.environ, config_entry=allowed),
-            origin=str(workspace),
+            origin=str(await to_thread.run_sync(workspace.resolve)),
             notice=notice,
         )
         return await stack.enter_async_context(desk)

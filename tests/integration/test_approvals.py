@@ -356,6 +356,24 @@ def test_unattended_use_is_allowed_by_an_explicit_entry_and_recorded_as_such(sce
     assert "unattended use is allowed by configuration" in decision["proof"]
 
 
+def test_what_the_terminal_leaves_unanswered_is_offered_elsewhere_and_recorded_so(
+    scene: Scene,
+) -> None:
+    config = scene.line.home / "config" / "config.toml"
+    config.parent.mkdir()
+    config.write_text("[approval]\nescalate_after_s = 0.2\n")
+    given = ("exec", "-w", str(scene.tree), "--approver", "tty", "--json", "--", "edit")
+    with scene.on_terminal(*given, fake=True) as (process, terminal):
+        until_shown(terminal, "approve")
+        request = scene.open_request()
+        assert scene.approve(request["id"])[0] == 0
+        code, outcome, err = ended(process)
+    assert (code, outcome["outcome"]) == (0, "committed")
+    assert "tty and queue can now answer" in err
+    (decision,) = scene.ends()
+    assert (decision["approver"], decision["offered"]) == ("queue", ["tty", "queue"])
+
+
 @pytest.mark.guarantee("G1")
 def test_a_secret_is_enrolled_and_changed_on_the_terminal_only(scene: Scene) -> None:
     path = scene.state / FILE_NAME

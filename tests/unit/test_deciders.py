@@ -1,5 +1,6 @@
 """From an approver's name to who is asked."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from desks import SECRET
 from luminaguard.approval.desk.client import find_desks
+from luminaguard.approval.desk.held import DeskApprover
 from luminaguard.approval.desk.secret import enroll
 from luminaguard.config import APPROVERS, ApprovalSettings, Settings
 from luminaguard.deciders import opened_queue
@@ -50,9 +52,11 @@ async def test_the_queue_is_found_by_other_processes_while_it_is_open(tmp_path: 
     chosen = settings(tmp_path)
     enroll(chosen.state_dir, SECRET, at=datetime.now(UTC))
     told: list[str] = []
-    opened = opened_queue("queue", settings=chosen, workspace=tmp_path, notice=told.append)
+    opened = opened_queue("queue", settings=chosen, workspace=Path(), notice=told.append)
     async with opened as queue:
+        assert isinstance(queue.approver, DeskApprover)
         assert queue.approver.name == "queue"
+        assert queue.approver.origin == f"process {os.getpid()}, {Path.cwd()}"
         assert len(find_desks(chosen.runtime_dir)) == 1
     assert find_desks(chosen.runtime_dir) == ()
     assert "luminaguard approvals" in told[0]

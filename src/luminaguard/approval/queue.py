@@ -6,6 +6,7 @@ too late), one of the four ends comes out, and APPROVED only for the very reques
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -116,7 +117,8 @@ class _Question:
             with anyio.move_on_after(escalation.after_s):
                 await gave_up.wait()
             asked.append(escalation.to.name)
-            self._queue.notice(f"{' and '.join(asked)} can now answer the open question")
+            with suppress(OSError):
+                self._queue.notice(f"{' and '.join(asked)} can now answer the open question")
             tasks.start_soon(offer, escalation.to)
         decision = _strictest(found)
         return replace(decision, offered=tuple(asked)) if len(asked) > 1 else decision

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from luminaguard.errors import ApprovalError
 
@@ -169,6 +170,22 @@ def has_terminal(path: str = "/dev/tty") -> bool:
     except ApprovalError:
         return False
     return True
+
+
+def mode_of(fd: int) -> list[Any] | None:
+    """Return a terminal's mode; None when it cannot be had."""
+    if sys.platform == "win32":
+        return None
+    with suppress(termios.error, OSError):
+        return termios.tcgetattr(fd)
+    return None
+
+
+def set_mode(fd: int, mode: list[Any] | None) -> None:
+    """Put a terminal into a mode that `mode_of` returned; nothing if it is gone."""
+    if sys.platform != "win32" and mode is not None:
+        with suppress(termios.error, OSError):
+            termios.tcsetattr(fd, termios.TCSANOW, mode)
 
 
 def proof_of(path: str) -> str:

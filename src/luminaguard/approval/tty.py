@@ -69,6 +69,7 @@ class TtyApprover:
             request_digest=request.digest,
             approver=self.name,
             reason=answer.reason,
+            grant=answer.grant,
             at=self.now(),
             proof=proof_of(self.path),
         )

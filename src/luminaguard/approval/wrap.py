@@ -108,4 +108,6 @@ def _fitting(text: str, start: int, room: int) -> int:
 def _after_blank(text: str, start: int, end: int) -> int:
     """Return where to break at `end` or before: after a blank, if one stands far enough on."""
     blank = text.rfind(" ", start + (end - start) // _LEAST_PART, end)
-    return end if blank < 0 else blank + 1
+    if blank < 0 or text[start:blank].isspace():  # an indentation alone is no line
+        return end
+    return blank + 1

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -14,6 +14,7 @@ import anyio
 import click
 from anyio import to_thread
 
+from luminaguard.approval.card import DiffCard
 from luminaguard.approval.desk.asked_secret import ask_prover, ask_secret
 from luminaguard.approval.desk.client import Identity, RemoteDesk, find_desks
 from luminaguard.approval.desk.desk import UNSEEN, Answer, Pending
@@ -108,7 +109,7 @@ def show(settings: Settings, *, request_id: str, as_json: bool) -> None:
 @approvals.command()
 @id_argument
 @reason_option
-@click.option("--grant", default="", metavar="OFFER", help="Also remember it, as the card offers.")
+@click.option("--grant", default="", metavar="OFFER", help="Also remember it: exact, session, …")
 @json_option
 @click.pass_obj
 def approve(settings: Settings, *, request_id: str, reason: str, grant: str, as_json: bool) -> None:
@@ -165,6 +166,7 @@ async def _decided(
     identity = Identity()
     found = await _one(settings, request_id, identity)
     digest = found.pending.digest
+    answer = replace(answer, grant=_offered(found.pending.card, answer.grant))
     if show_card and answer.end is End.APPROVED:
         _show_before_asking(found.pending)
     try:
@@ -175,6 +177,24 @@ async def _decided(
             raise
     identity.prover = await to_thread.run_sync(ask_prover, enrollment)
     return await found.desk.answer(digest, answer)
+
+
+def _offered(card: DiffCard, wanted: str) -> str:
+    """Return the id of the card's offer that is wanted, by its id or its scope.
+
+    Raises:
+        ApprovalError: the card offers no such thing, or several.
+    """
+    if not wanted:
+        return ""
+    found = [item for item in card.offers if wanted in {item.offer_id, item.scope.value}]
+    if len(found) == 1:
+        return found[0].offer_id
+    offered = ", ".join(visible(item.offer_id) for item in card.offers)
+    raise ApprovalError(
+        f"the card does not offer {visible(wanted)!r} to be remembered",
+        hint=f"offered: {offered}" if offered else "it offers nothing: approve it just this once",
+    )
 
 
 def _show_before_asking(pending: Pending) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from textual import events
+from textual import events, on
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
@@ -91,7 +91,7 @@ class CliffApp(App[str]):
         self._notice_at = self.started_at
         self._run = run
         self._others = others
-        self._stage = AppStage(self)
+        self._stage = AppStage(self, lambda: self._driver)
         self._arming = Arming(self._stage, gate or KeyGate())
         self._is_armed = False
         self._answering = Answering(self)
@@ -99,11 +99,6 @@ class CliffApp(App[str]):
         self._following = Following(self.board, self.trail, self)
         self._loan = PagerLoan(self)
         self._shown: Entry | None = None
-
-    @property
-    def driver(self) -> Driver | None:
-        """The connection to the terminal while the screen runs."""
-        return self._driver
 
     @property
     def look(self) -> Look:
@@ -170,7 +165,7 @@ class CliffApp(App[str]):
         look, known = self.look, self._run or self._others
         footing = Footing(
             board=self.board,
-            place=" ".join(filter(None, (main.card.position, main.card.matches))),
+            matches=main.card.matches,
             unseen=main.card.unseen_changes,
             now=self._now(),
             started_at=self.started_at,
@@ -257,8 +252,10 @@ class CliffApp(App[str]):
         self._show()
         self._moved()
 
-    def on_app_focus(self) -> None:
-        """Disarm: the key or click that brought the window back is not meant for the card."""
+    @on(events.AppFocus)
+    @on(GrantDialog.Chosen)
+    def disarm(self) -> None:
+        """Disarm: the window has just come back, or another offer is looked at."""
         self._moved()
 
     def on_cursor_position(self) -> None:

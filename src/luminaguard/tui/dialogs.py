@@ -12,6 +12,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
@@ -175,6 +176,9 @@ class GrantDialog(Dialog[str]):
         Binding("up,k,shift+tab", "choose(-1)", show=False),
     ]
 
+    class Chosen(Message):
+        """Another offer is looked at."""
+
     def __init__(self, look: Look, digest: str, offers: tuple[GrantOffer, ...]) -> None:
         """Make the box; the narrowest offer is looked at first."""
         super().__init__(look, digest)
@@ -203,6 +207,7 @@ class GrantDialog(Dialog[str]):
         """Look at another offer."""
         self.chosen = min(max(0, self.chosen + by), len(self.offers) - 1)
         self._show()
+        self.post_message(self.Chosen())
 
     def take(self) -> None:
         """Hand back the id of the offer that is looked at."""

@@ -11,13 +11,14 @@ import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 from textual._parser import ParseError
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 
-from luminaguard.approval.terminal import open_unblocking
+from luminaguard.approval.terminal import mode_of, open_unblocking, set_mode
 from luminaguard.tui.device import TerminalFile
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _SIGNALS = ("SIGTSTP", "SIGCONT", "SIGWINCH")
 """The toolkit handles these while it runs; whoever did before does so again afterwards."""
 _LOOK_AGAIN_S = 0.1
+_FULL_SCREEN = "\x1b[?1049h\x1b[?25l"
+"""The alternate screen, without a cursor. Source: xterm control sequences, DECSET."""
 ASK_CURSOR = "\x1b[6n"
 """Device status report: the terminal answers once it has come to this in its input.
 Source: ECMA-48 §8.3.35 (DSR), parameter 6."""
@@ -60,6 +63,8 @@ class TtyDriver(LinuxDriver):
         self._file = cast("Any", self.device)
         self._is_lent = False
         self._sent = 0
+        self._own_mode: list[Any] | None = None
+        self._counting = Lock()
 
     @property
     def is_drawn(self) -> bool:
@@ -107,8 +112,29 @@ class TtyDriver(LinuxDriver):
     def write(self, data: str) -> None:
         """Send data to the terminal, unless it is lent to another program."""
         if not self._is_lent:
-            self._sent += 1
+            with self._counting:
+                self._sent += 1
             super().write(data)
+
+    def start_application_mode(self) -> None:
+        """Take over the terminal."""
+        super().start_application_mode()
+        self._own_mode = mode_of(self.fileno)
+
+    def _sigcont_application(self, *_: object) -> None:
+        """Go on after a stop; one that nobody announced took the terminal's mode along."""
+        self._loop.call_soon_threadsafe(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._is_lent:
+            if self._auto_restart:
+                self.resume_application_mode()
+            return
+        set_mode(self.fileno, self._own_mode)
+        self.write(_FULL_SCREEN)
+        self._enable_mouse_support()
+        self._enable_bracketed_paste()
+        self._tell("terminal_recovered")
 
     def suspend_application_mode(self) -> None:
         """Lend the terminal to another program, in the mode in which it was found."""

@@ -15,8 +15,8 @@ class Footing:
     """Everything that the lines tell."""
 
     board: Board
-    place: str
-    """Which change of the card is looked at, and which match of a search."""
+    matches: str
+    """Which match of a search is looked at; empty without one."""
     unseen: int
     """Changes of which some line was never on the screen."""
     now: datetime
@@ -47,7 +47,7 @@ def head_spans(footing: Footing, look: Look) -> tuple[Span, ...]:
         *title_spans(entry, look),
         (Style.PLAIN, "  "),
         (hurry, f"{clock_text(left)} left  "),
-        (Style.STRONG, f"{footing.place}  "),
+        (Style.STRONG, f"match {footing.matches}  " if footing.matches else ""),
         (Style.QUIET, unseen),
         (Style.QUIET, f"  {entry.pending.origin}"),
     )

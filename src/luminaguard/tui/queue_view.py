@@ -30,7 +30,8 @@ class QueueView(ScrollView, can_focus=False):
     """Shows a board; a click looks at an entry and never answers it."""
 
     DEFAULT_CSS = """
-    QueueView { width: 32; border-right: solid $panel; overflow-x: hidden; }
+    QueueView { width: 32; border-right: solid $panel; overflow-x: hidden;
+                scrollbar-size-vertical: 1; }
     """
 
     @dataclass

@@ -22,7 +22,7 @@ SMALLEST = (36, 10)
 SIDE_COLUMNS = 84
 """From this width on the queue stands beside the card; below, the first line tells of it."""
 NOT_FOUND = "not found in this card"
-STORY_ROWS = 24
+STORY_ROWS = 32
 """From this height on the last lines of the story stand below the card."""
 
 
@@ -49,7 +49,7 @@ class MainScreen(Screen[None]):
     MainScreen #middle { height: 1fr; }
     MainScreen #main { width: 1fr; height: 100%; }
     MainScreen #card { height: 1fr; }
-    MainScreen #trail { height: 5; border-top: solid $panel; }
+    MainScreen #trail { height: 4; border-top: solid $panel; }
     MainScreen #search { height: 1; border: none; padding: 0 1; display: none; }
     MainScreen #small { display: none; width: 100%; height: 100%; }
     MainScreen.story #card { display: none; }
@@ -118,9 +118,9 @@ class MainScreen(Screen[None]):
 
     def line(self, name: str, spans: tuple[Span, ...], look: Look) -> None:
         """Show one line: "head", "status" or "keys"."""
-        where = self.query_one(f"#{name}", Static)
         fitting = Look(columns=max(1, self.size.width), color=look.color, unicode=look.unicode)
-        where.update(cropped(spans, fitting))
+        for where in self.query(f"#{name}").results(Static):  # none while the screen closes
+            where.update(cropped(spans, fitting))
 
     def action_search(self) -> None:
         """Ask what to look for in the card."""

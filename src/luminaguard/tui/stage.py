@@ -1,8 +1,11 @@
 """The app as arming sees it: its clock, its timers, its terminal, and what keys are about."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from textual.driver import Driver
 
 from luminaguard.tui.driver import TtyDriver
 
@@ -13,9 +16,10 @@ if TYPE_CHECKING:
 class AppStage:
     """Implements `arming.Stage` for one app."""
 
-    def __init__(self, app: "CliffApp") -> None:
-        """Serve `app`."""
+    def __init__(self, app: "CliffApp", driver: Callable[[], Driver | None]) -> None:
+        """Serve `app`, whose connection to the terminal is `driver`."""
         self._app = app
+        self._driver = driver
         self._answers: bool | None = None
         """Whether the terminal says when it has drawn something; None: not known yet."""
 
@@ -25,17 +29,17 @@ class AppStage:
 
     def later(self, seconds: float, act: Callable[[], None]) -> None:
         """Call `act` after a time, behind all keys that were handed to the app until then."""
-        if self._app.is_running:
-            self._app.set_timer(max(0.001, seconds), act)
+        # Not the toolkit's timer: that leaves out a call that it is late for.
+        asyncio.get_running_loop().call_later(seconds, self._app.call_later, act)
 
     def has_sent(self) -> bool:
         """Return whether all that was drawn has left for the terminal."""
-        driver = self._app.driver
+        driver = self._driver()
         return not isinstance(driver, TtyDriver) or driver.is_drawn
 
     def ask_drawn(self) -> bool:
         """Ask the terminal to answer behind the last frame; returns whether it can be asked."""
-        driver = self._app.driver
+        driver = self._driver()
         if not isinstance(driver, TtyDriver) or not self._answers:
             return False
         driver.ask_cursor()
@@ -43,7 +47,7 @@ class AppStage:
 
     def try_terminal(self) -> None:
         """Find out, once, whether the terminal answers."""
-        driver = self._app.driver
+        driver = self._driver()
         if isinstance(driver, TtyDriver):
             driver.ask_cursor()
 

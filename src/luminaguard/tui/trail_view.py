@@ -14,17 +14,19 @@ class TrailView(ScrollView, can_focus=False):
     """Follows a trail while it is at its end."""
 
     DEFAULT_CSS = """
-    TrailView { height: 1fr; overflow-x: hidden; }
+    TrailView { height: 1fr; overflow-x: hidden; scrollbar-size-vertical: 1; }
     """
 
     def __init__(self, trail: Trail) -> None:
         """Show `trail`."""
         super().__init__(id="trail")
         self._trail = trail
+        self._look = Look()
         self._lines: list[Text] = []
 
     def show(self, look: Look) -> None:
         """Draw the trail as it is now."""
+        self._look = look
         follows = self.is_vertical_scroll_end
         width = self.size.width
         if width <= 0:
@@ -35,6 +37,10 @@ class TrailView(ScrollView, can_focus=False):
         if follows:
             self.scroll_end(animate=False)
         self.refresh()
+
+    def on_resize(self) -> None:
+        """Lay the story out to the new width."""
+        self.show(self._look)
 
     def render_line(self, y: int) -> Strip:
         """Return one screen line."""

@@ -13,6 +13,7 @@ from luminaguard.approval.codec import parts
 from luminaguard.approval.codec.fields import Fields, Malformed, parsed
 from luminaguard.approval.written import FORM
 from luminaguard.domain.calls import canonical_json
+from luminaguard.domain.diff import FileDiff
 from luminaguard.domain.execution import GuestReport
 from luminaguard.domain.verdict import Risk
 from luminaguard.errors import ApprovalError
@@ -52,10 +53,8 @@ def card_from_wire(content: bytes) -> DiffCard:
             hint="use the version that the asking process runs",
         )
     measured = fields.below("measured")
-    diffs = measured.items("diffs", parts.diff)
+    diffs = measured.items("diffs", _whole_diff)
     left_out = fields.texts("left_out_names")
-    if any(parts.lines_left_out(item) for item in measured.items("diffs", lambda item: item)):
-        raise Malformed("the card is cut")
     if len({diff.path for diff in diffs}) != len(diffs) or fields.integer("left_out") != len(
         left_out
     ):
@@ -76,6 +75,12 @@ def card_from_wire(content: bytes) -> DiffCard:
         offers=fields.items("offers", parts.offer, most=100),
         prose=fields.text("prose"),
     )
+
+
+def _whole_diff(fields: Fields) -> FileDiff:
+    if parts.lines_left_out(fields):
+        raise Malformed("the card is cut")
+    return parts.diff(fields)
 
 
 def _report(fields: Fields) -> GuestReport | None:

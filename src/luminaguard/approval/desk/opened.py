@@ -31,13 +31,13 @@ async def queue_approver(
         unattended: What allows approving without the secret; empty: nothing does.
         origin: Who asks, for people; the process id is added.
         name: The approver's name in decisions.
-        notice: Told how to decide.
+        notice: Told how to decide, and of wrong secrets.
 
     Raises:
         ApprovalError: nobody could approve, or no private socket can be made.
     """
     may_approve = admission(await to_thread.run_sync(enrolled, state_dir), unattended=unattended)
     desk = HeldDesk(approver=name)
-    async with served(desk, runtime_dir=runtime_dir, admission=may_approve):
+    async with served(desk, runtime_dir=runtime_dir, admission=may_approve, notice=notice):
         notice("open questions wait for `luminaguard approvals` in another terminal")
         yield DeskApprover(desk=desk, origin=f"process {os.getpid()}, {origin}")

@@ -6,8 +6,8 @@ once. Whatever goes wrong with a connection, nothing is decided by it.
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from socket import socket
@@ -32,13 +32,15 @@ from luminaguard.approval.desk.messages import (
     decision_json,
     error_json,
 )
-from luminaguard.approval.desk.refusals import DeskLost, UnknownRequest
+from luminaguard.approval.desk.refusals import DeskLost, NotProven, UnknownRequest
 from luminaguard.errors import ApprovalError
 from luminaguard.vm.linux import user_id
 
 MOST_CONNECTIONS = 64
 MOST_WATCHERS = 32
 """Of these, screens that wait for a change; further ones are answered at once."""
+ENCODED_AT_ONCE = 2
+"""Cards made into bytes at the same time: screens do not take all threads of the process."""
 LONGEST_QUESTION_BYTES = 1 << 16
 QUESTION_S = 5.0
 """Given to a screen to say what it wants, and to sign."""
@@ -49,9 +51,19 @@ _PAUSE_S = 0.1
 
 @asynccontextmanager
 async def served(
-    desk: HeldDesk, *, runtime_dir: Path, admission: Admission
+    desk: HeldDesk,
+    *,
+    runtime_dir: Path,
+    admission: Admission,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> AsyncGenerator[Path]:
     """Serve a desk while the body runs; yields its socket's path.
+
+    Args:
+        desk: Its questions are shown, and answers to them taken.
+        runtime_dir: Where screens look for desks.
+        admission: Says which answers count as the user's.
+        notice: Told when somebody tried to approve with a wrong secret.
 
     Raises:
         ApprovalError: no private socket can be made there.
@@ -65,11 +77,14 @@ async def served(
             raise ApprovalError(f"the desk cannot be opened to screens: {error}") from error
         try:
             await to_thread.run_sync(desks.sweep)
-            server = _Server(desk, admission)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(server.accept, listener, tasks)
-                yield desks.path / name
-                tasks.cancel_scope.cancel()
+            server = _Server(desk, admission, notice)
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(server.accept, listener, tasks)
+                    yield desks.path / name
+                    tasks.cancel_scope.cancel()
+            except BaseExceptionGroup as group:  # the body's own error: serving raises none
+                raise group.exceptions[0] from group
         finally:
             desks.remove(name)
             listener.close()
@@ -79,6 +94,10 @@ async def served(
 class _Server:
     desk: HeldDesk
     admission: Admission
+    notice: Callable[[str], None]
+    _encoding: anyio.CapacityLimiter = field(
+        default_factory=lambda: anyio.CapacityLimiter(ENCODED_AT_ONCE)
+    )
     _silent: OrderedDict[object, anyio.CancelScope] = field(
         default_factory=OrderedDict[object, anyio.CancelScope]
     )
@@ -176,7 +195,8 @@ class _Server:
             await frames.send_fields(look.as_json())
 
     async def _card(self, frames: Frames, fields: Fields) -> None:
-        content = await to_thread.run_sync(card_to_wire, self._shown(fields.digest("digest")))
+        card = self._shown(fields.digest("digest"))
+        content = await to_thread.run_sync(card_to_wire, card, limiter=self._encoding)
         with anyio.move_on_after(REPLY_S):
             await frames.send_fields({"bytes": len(content)})
             await frames.send(content)
@@ -191,7 +211,12 @@ class _Server:
         digest, answer = fields.digest("digest"), answer_from(fields)
         challenge = self.admission.challenge(answer)
         signature = await _signature(frames, challenge) if challenge else b""
-        proof = self.admission.proof(digest, answer, challenge, signature)
+        try:
+            proof = self.admission.proof(digest, answer, challenge, signature)
+        except NotProven:
+            with suppress(OSError):
+                self.notice(f"a wrong approver secret was given by {_who(peer)}: nothing happened")
+            raise
         decision = self.desk.decide(digest, answer, proof=f"{proof}; {_who(peer)}")
         with anyio.move_on_after(REPLY_S):
             await frames.send_fields(decision_json(decision))

@@ -166,6 +166,11 @@ class CardDocument:
         """Number of blocks."""
         return len(self._heights)
 
+    @property
+    def laid_out_blocks(self) -> int:
+        """Number of blocks that are laid out now."""
+        return len(self._kept)
+
     def section_of(self, block: int) -> int:
         """Return the section that a block belongs to."""
         return bisect_right(self._firsts, block) - 1
@@ -195,6 +200,18 @@ class CardDocument:
             number -= 1
             left -= self.block(number).height
         return max(0, self.height - rows)
+
+    def below(self, line: int, count: int) -> int:
+        """Return the line so many lines below another, or above it if `count` is negative.
+
+        What lies between is laid out first: a guessed height above would make lines be skipped.
+        """
+        block, within = self.at(line)
+        number, left = block.number, -count - within
+        while left > 0 and number > 0:
+            number -= 1
+            left -= self.block(number).height
+        return max(0, self._heights.top(block.number) + within + count)
 
     def next_hunk(self, line: int, direction: int) -> int | None:
         """Return where the next or previous run of changed lines begins; None without one."""

@@ -20,7 +20,7 @@ from luminaguard.tui.card.palette import rich_style
 from luminaguard.tui.card.search import Search
 
 _PART_NAMES = {
-    Part.HEAD: "the call and its effect in numbers",
+    Part.HEAD: "the call and its effect",
     Part.PREDICTED: "predicted, NOT measured",
     Part.GUEST: "what the guest says",
     Part.PROSE: "what the model says",
@@ -82,7 +82,9 @@ def bar_spans(
     part = document.outline[section]
     name = document.outline.path(section) or _PART_NAMES.get(part, part.value)
     found = f" found {matches} {heavy}" if matches else ""
-    line = f" line {top + 1:,} of {document.height:,}"
+    line = f" {top + 1:,}/{document.height:,}"
+    if look.columns >= 60:
+        line = f" line {top + 1:,} of {document.height:,}"
     left = f"{position(document, section)} "
     room = look.columns - len(left) - len(found) - len(line) - 6
     text = _tail(shown(name, look), max(0, room), look)

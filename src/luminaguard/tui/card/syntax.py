@@ -43,7 +43,8 @@ def highlight(path: str, text: str) -> Sequence[Span]:
 @lru_cache(maxsize=4096)
 def _pieces(lexer: Lexer, text: str) -> Sequence[Span]:
     pieces: list[Span] = []
-    for _, token, part in lexer.get_tokens_unprocessed(text):
+    for _, token, found in lexer.get_tokens_unprocessed(f"{text}\n"):  # as in a file
+        part = found.removesuffix("\n")
         style = next((style for kind, style in _STYLES if token in kind), Style.PLAIN)
         if pieces and pieces[-1][0] is style:
             pieces[-1] = (style, pieces[-1][1] + part)

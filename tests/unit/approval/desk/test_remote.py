@@ -1,5 +1,6 @@
 """Screens in other processes: they see whole cards, and their answers count once, if proved."""
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from luminaguard.approval.codec import card as codec
 from luminaguard.approval.desk.admission import Admission, admission
 from luminaguard.approval.desk.client import Identity, RemoteDesk, find_desks
 from luminaguard.approval.desk.desk import UNSEEN, Answer, Desk
-from luminaguard.approval.desk.held import DeskApprover
+from luminaguard.approval.desk.held import DeskApprover, HeldDesk
 from luminaguard.approval.desk.refusals import (
     AnswerRefused,
     DeskLost,
@@ -32,9 +33,10 @@ from luminaguard.approval.desk.secret import (
     statement,
     unlock,
 )
+from luminaguard.approval.desk.server import served
 from luminaguard.approval.queue import ApprovalQueue
 from luminaguard.domain.approval import End
-from luminaguard.errors import ApprovalError
+from luminaguard.errors import ApprovalError, WorkspaceRefused
 
 pytestmark = pytest.mark.anyio
 
@@ -277,6 +279,27 @@ async def test_a_session_gets_its_decision_through_the_desk(tmp_path: Path) -> N
             tasks.start_soon(decide)
             decision = await ApprovalQueue(approver=approver).ask(ONE.request, ONE)
             assert (decision.end, decision.approver) == (End.APPROVED, "queue")
+
+
+@pytest.mark.guarantee("G1")
+async def test_the_session_hears_of_a_wrong_secret_and_who_gave_it(tmp_path: Path) -> None:
+    desk, told = HeldDesk(approver="queue"), list[str]()
+    rule = Admission(enrollment=known_secret()[0])
+    async with served(desk, runtime_dir=tmp_path, admission=rule, notice=told.append):
+        (thief,) = find_desks(tmp_path, Identity(Replaying(bytes(64))))
+        with pytest.raises(NotProven):
+            await thief.answer(ONE.request.digest, YES)
+    assert len(told) == 1
+    assert f"wrong approver secret was given by process {os.getpid()} of uid" in told[0]
+
+
+async def test_an_error_of_the_session_comes_out_as_itself(tmp_path: Path) -> None:
+    desk = HeldDesk(approver="queue")
+    rule = Admission(enrollment=known_secret()[0])
+    with pytest.raises(WorkspaceRefused):
+        async with served(desk, runtime_dir=tmp_path, admission=rule):
+            raise WorkspaceRefused("not this tree")
+    assert find_desks(tmp_path) == ()
 
 
 async def test_more_screens_than_may_wait_are_served_all_the_same(tmp_path: Path) -> None:
