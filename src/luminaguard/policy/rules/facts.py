@@ -1,0 +1,126 @@
+"""What rules and grants look at in a call: its tool, its commands' words, paths and hosts."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from luminaguard.domain.calls import JsonValue, ToolCall
+from luminaguard.policy.context import CallContext
+from luminaguard.policy.rules.spoken import Words, spoken
+
+_LOOSE = re.compile(r"""[\s'"`;|&<>(){}\[\],=$\\]+""")
+_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/@]*@)?(\[[^\]]+\]|[^\s/:?#'\"]+)")
+_REMOTE = re.compile(r"(?:^|\s)[\w.-]+@([\w.-]+):")
+_MAX_WORDS = 2_000
+"""Of a call, that rules look at: one that has more is too long to be judged anyway."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A call, taken apart. Names only: nothing is looked up."""
+
+    call: ToolCall
+    context: CallContext
+    server: str = ""
+    """MCP server; empty for built-in tools."""
+    commands: tuple[Words, ...] = ()
+    """Every command of the call by its words, without quotes."""
+    loose: tuple[str, ...] = ()
+    """Words of text that could not be read as commands, or is a program's code."""
+    is_plain: bool = True
+    """Nothing but the words of `commands` decides what runs: no expansion, no redirection, no input
+    or variables of the caller's. What allows covers nothing else."""
+    paths: tuple[str, ...] = ()
+    """What the call names: relative to the workspace, or absolute outside of it."""
+    hosts: tuple[str, ...] = ()
+    runs: bool = field(default=False)
+    """The call runs commands or code, so that `commands` is all that it does."""
+
+
+def facts_of(call: ToolCall, context: CallContext, *, server: str = "") -> Facts:
+    """Take a call apart. Never fails: what cannot be read makes the call not plain."""
+    texts = tuple(_texts(call.arguments))[:_MAX_WORDS]
+    hosts = _hosts(texts)
+    if server or call.tool not in _RUNNERS:
+        named = [text for text in texts if server] or _path_argument(call.arguments)
+        return Facts(
+            call=call,
+            context=context,
+            server=server,
+            paths=tuple(_named(named, context)),
+            hosts=hosts,
+        )
+    said = spoken(call.tool, call.arguments)
+    words = tuple(chain.from_iterable(said.commands))[:_MAX_WORDS]
+    loose = split_loosely(said.unread)
+    return Facts(
+        call=call,
+        context=context,
+        commands=said.commands,
+        loose=loose,
+        is_plain=said.is_plain and not set(call.arguments) - _MAIN_ARGUMENTS,
+        paths=tuple(_named_by(said.commands, loose, said.targets, context)),
+        hosts=tuple(dict.fromkeys((*hosts, *_hosts(words)))),
+        runs=True,
+    )
+
+
+def split_loosely(text: str) -> tuple[str, ...]:
+    """Return the words of text that is not read as commands, whatever stands between them."""
+    return tuple(word for word in _LOOSE.split(text) if word)[:_MAX_WORDS]
+
+
+_RUNNERS = frozenset({"exec", "shell", "python"})
+_MAIN_ARGUMENTS = frozenset({"argv", "command", "code"})
+
+
+def _path_argument(arguments: Mapping[str, JsonValue]) -> list[str]:
+    path = arguments.get("path")
+    return [path] if isinstance(path, str) else []
+
+
+def _texts(value: JsonValue) -> Iterator[str]:
+    """Yield every text in a call's arguments, however deep."""
+    todo: list[JsonValue] = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, Mapping):
+            todo += item.values()
+        elif isinstance(item, Sequence):
+            todo += item
+
+
+def _hosts(texts: Sequence[str]) -> tuple[str, ...]:
+    found = (
+        match.group(1).lower().rstrip(".")
+        for text in texts
+        for pattern in (_HOST, _REMOTE)
+        for match in pattern.finditer(text)
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def _named_by(
+    commands: Sequence[Words],
+    loose: Sequence[str],
+    targets: Sequence[str],
+    context: CallContext,
+) -> Iterator[str]:
+    """Yield what commands may name, each from the directory it stands in."""
+    for words in commands:
+        if len(words) == 2 and words[0] == "cd":
+            context = context.entering(words[1])
+        yield from _named(words[1:], context)
+    yield from _named((*loose, *targets), context)
+
+
+def _named(words: Sequence[str], context: CallContext) -> Iterator[str]:
+    for word in words:
+        value = word.partition("=")[2] if word.startswith("-") else word
+        if not value or "\0" in value:
+            continue
+        whole = context.resolve(value)
+        yield context.inside(whole) or whole
