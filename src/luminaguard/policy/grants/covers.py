@@ -27,6 +27,7 @@ class Question:
     workspace: str
     """Identity of the workspace."""
     session_id: str
+    policy_version: str
     digest_of: DigestOf
     now: datetime
 

@@ -5,7 +5,7 @@ them. Nothing is offered where a standing yes could not be used anyway.
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from posixpath import dirname
@@ -63,8 +63,8 @@ class Offer:
 class Offering:
     """Makes offers for one session."""
 
+    now: Callable[[], datetime]
     lifetime: timedelta = LIFETIME
-    policy_version: str = ""
 
     def offers(self, question: Question, recent: Sequence[ToolCall] = ()) -> tuple[Offer, ...]:
         """Return the offers for a call, narrowest first; none where nothing may be remembered.
@@ -93,7 +93,7 @@ class Offering:
             covers=f"{_words(terms)}, {_until(scope, self.lifetime)}",
             given_by="",
             request="",
-            policy_version=self.policy_version,
+            policy_version=question.policy_version,
             created_at=question.now,
             expires_at=question.now + self.lifetime,
             max_uses=MAX_USES[scope],

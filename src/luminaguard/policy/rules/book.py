@@ -8,6 +8,7 @@ yes may be used at all.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from luminaguard.domain.calls import JsonValue
 from luminaguard.domain.changeset import Changeset
 from luminaguard.domain.verdict import Lane, Verdict
 from luminaguard.policy.bounds import never_unasked
@@ -29,6 +30,16 @@ class RulesFile:
     rules: tuple[Rule, ...] = ()
     loosening: tuple[Rule, ...] = ()
     """Entries of a project's file that would loosen: reported, and not in force."""
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Return the file with its rules by name, as records have it."""
+        return {
+            "tier": self.tier.value,
+            "path": self.path,
+            "sha256": self.digest,
+            "rules": [rule.name for rule in self.rules],
+            "not_in_force": [rule.name for rule in self.loosening],
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
