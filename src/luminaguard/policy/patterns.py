@@ -41,6 +41,11 @@ class WordPattern:
             raise ValueError("a command pattern begins with the name of a program")
         return cls(named, is_open)
 
+    def as_text(self) -> str:
+        """Return the pattern as it is written."""
+        words = [f'"{word}"' if " " in word else word for word in self.words]
+        return " ".join((*words, "*") if self.is_open else words)
+
     def covers(self, words: Sequence[str]) -> bool:
         """Say whether exactly this command is meant: word for word, for rules that allow."""
         if len(words) < len(self.words) or (len(words) > len(self.words) and not self.is_open):
