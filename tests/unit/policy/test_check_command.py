@@ -23,7 +23,7 @@ def answers(*lines: bytes | dict[str, Any]) -> list[dict[str, Any]]:
 def test_each_call_is_answered_in_order_with_lane_risk_rules_and_reasons() -> None:
     green, red, mcp = answers(
         {"id": 1, "tool": "shell", "arguments": {"command": "ls"}},
-        {"id": "two", "tool": "exec", "arguments": {"argv": ["make"]}},
+        {"id": "two", "tool": "exec", "arguments": {"argv": ["frobnicate"]}},
         {
             "id": 3,
             "server": "fs",
@@ -42,7 +42,7 @@ def test_each_call_is_answered_in_order_with_lane_risk_rules_and_reasons() -> No
         "reasons": ["ls only reads"],
     }
     assert (red["id"], red["lane"], red["rules"]) == ("two", "red", ["effect-unknown"])
-    assert (mcp["id"], mcp["lane"], mcp["rules"]) == (3, "red", ["mcp-unknown-effect"])
+    assert (mcp["id"], mcp["lane"], mcp["rules"]) == (3, "green", ["pure-read"])
 
 
 @pytest.mark.parametrize("line", [

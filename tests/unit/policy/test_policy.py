@@ -144,7 +144,8 @@ def test_a_call_that_no_rule_judged_is_forbidden() -> None:
 def test_an_mcp_tool_is_red_whatever_it_is_called() -> None:
     call = ToolCall(call_id="c", tool="read_only_list", arguments={})
     verdict = POLICY.judge_mcp(McpCall(server="s", call=call))
-    assert (verdict.lane, verdict.rules) == (Lane.RED, ("mcp-unknown-effect",))
+    assert verdict.lane is Lane.RED
+    assert "mcp-unknown-effect" in verdict.rules
     assert not verdict.only_effect_unknown
 
 

@@ -1,11 +1,27 @@
-"""Judging calls to tools of MCP servers.
+"""Judging a call to a tool of an MCP server by all that is known of it.
 
-What such a tool does happens elsewhere and cannot be rehearsed, so it is always asked about.
+What such a tool does happens elsewhere and cannot be rehearsed. Only a pure read of a server that
+the user trusts runs unasked: its name must be that of a read, and nothing in name, title,
+description, schema, hints or arguments may speak against it. Evidence only ever adds up.
 """
 
-from luminaguard.domain.verdict import Lane, Risk, Verdict
-from luminaguard.policy.findings import Finding, shown, verdict_of
-from luminaguard.policy.mcp.call import McpCall
+from collections.abc import Iterator
+
+from luminaguard.domain.verdict import Verdict
+from luminaguard.policy.findings import Finding, pure_read, shown, verdict_of
+from luminaguard.policy.mcp.arguments import judge_arguments
+from luminaguard.policy.mcp.call import McpCall, ToolDefinition
+from luminaguard.policy.mcp.evidence import (
+    SAYS_WRITES,
+    UNPROVEN,
+    UNREADABLE,
+    Evidence,
+    finding_on,
+)
+from luminaguard.policy.mcp.hints import Hints, hints_in
+from luminaguard.policy.mcp.names import NameEvidence, Reading, judge_name, writes_in
+from luminaguard.policy.mcp.prose import ProseEvidence, judge_prose
+from luminaguard.policy.mcp.schema import judge_schema
 
 
 def judge_mcp(mcp: McpCall) -> Verdict:
@@ -15,13 +31,51 @@ def judge_mcp(mcp: McpCall) -> Verdict:
 
 def findings_on(mcp: McpCall) -> list[Finding]:
     """Return what the rules say of a call, for a caller that adds findings of its own."""
-    return [
-        Finding(
-            lane=Lane.RED,
-            risk=Risk.HIGH,
-            rule="mcp-unknown-effect",
-            reason=f"what {shown(mcp.call.tool)} of server {shown(mcp.server)} does cannot be "
-            "rehearsed",
-            reaches=(f"MCP server {shown(mcp.server)}",),
+    evidence = list(dict.fromkeys(_evidence(mcp)))
+    if not evidence:
+        return [pure_read(f"{shown(mcp.call.tool)} of the trusted server {shown(mcp.server)}")]
+    return [finding_on(one, tool=mcp.call.tool, server=mcp.server) for one in evidence]
+
+
+def _evidence(mcp: McpCall) -> Iterator[Evidence]:
+    """Yield all that speaks against a call, the most telling first."""
+    definition = mcp.definition or ToolDefinition(name=mcp.call.tool)
+    name = judge_name(mcp.call.tool)
+    prose = judge_prose(definition.description)
+    hints = hints_in(definition.annotations)
+    yield from name.against
+    yield from prose.against
+    yield from judge_schema(mcp.call.tool, definition.input_schema)
+    yield from judge_arguments(mcp.call.tool, mcp.call.arguments)
+    yield from _of_hints(hints, definition)
+    if definition.name != mcp.call.tool:
+        why = f"the definition is of {shown(definition.name)}, not of {shown(mcp.call.tool)}"
+        yield Evidence(means=UNREADABLE, deciding=definition.name, why=why)
+    if not mcp.trusted:
+        why = (
+            f"what {shown(mcp.call.tool)} of server {shown(mcp.server)} does cannot be rehearsed, "
+            "and you have not marked that server as trusted with this definition"
         )
-    ]
+        yield Evidence(means=UNPROVEN, deciding=mcp.call.tool, why=why)
+    elif not _is_shown_to_read(name, prose, hints):
+        why = f"nothing shows that {shown(mcp.call.tool)} only reads, and it cannot be rehearsed"
+        yield Evidence(means=UNPROVEN, deciding=mcp.call.tool, why=why)
+
+
+def _is_shown_to_read(name: NameEvidence, prose: ProseEvidence, hints: Hints) -> bool:
+    """Say whether a trusted server's tool is positively a read; what speaks against it aside."""
+    if hints.says_read_only:
+        if name.reading is Reading.STRONG:
+            return True
+        return name.reading is Reading.WEAK and prose.leads_with_read and not prose.is_claiming
+    return name.reading is Reading.STRONG and prose.leads_with_read and not prose.is_claiming
+
+
+def _of_hints(hints: Hints, definition: ToolDefinition) -> Iterator[Evidence]:
+    """Yield what the server itself says against its tool: that is always believed."""
+    for hint in hints.against:
+        why = f"its server says {shown(hint)}, so it may change something"
+        yield Evidence(means=SAYS_WRITES, deciding=hint, why=why)
+    title = definition.annotations.get("title")
+    if isinstance(title, str) and (found := writes_in(title)):
+        yield found
