@@ -136,11 +136,17 @@ def _judge_text(text: str, name: str) -> Iterator[Evidence]:
         return
     if match := lexicon().pleads.search(text.lower()):
         yield _says(PLEADS, match.group(), "is an instruction, not something to look for")
-    if secret := secret_in_text(text):
+    if secret := _secret_path(text):
         yield Evidence(means=SECRET, deciding=secret, why=f"{shown(secret)} is named like a secret")
     if text.startswith("/") and is_kernel_file(text):
         yield Evidence(means=SECRET, deciding=text, why=f"{shown(text)} is no ordinary file")
     yield from _judge_carried(text, name)
+
+
+def _secret_path(text: str) -> str | None:
+    """Return what is named like a file or key that holds a secret; to search for words is fine."""
+    named = " ".join(word for word in text.split() if not word.isalpha())
+    return secret_in_text(named)
 
 
 def _judge_carried(text: str, name: str) -> Iterator[Evidence]:

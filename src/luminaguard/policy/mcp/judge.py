@@ -31,7 +31,9 @@ def judge_mcp(mcp: McpCall) -> Verdict:
 
 def findings_on(mcp: McpCall) -> list[Finding]:
     """Return what the rules say of a call, for a caller that adds findings of its own."""
-    evidence = list(dict.fromkeys(_evidence(mcp)))
+    evidence = list(dict.fromkeys(_evidence(mcp))) or list(_unproven(mcp))
+    if not mcp.trusted:
+        evidence.append(_untrusted(mcp))
     if not evidence:
         return [pure_read(f"{shown(mcp.call.tool)} of the trusted server {shown(mcp.server)}")]
     return [finding_on(one, tool=mcp.call.tool, server=mcp.server) for one in evidence]
@@ -51,13 +53,22 @@ def _evidence(mcp: McpCall) -> Iterator[Evidence]:
     if definition.name != mcp.call.tool:
         why = f"the definition is of {shown(definition.name)}, not of {shown(mcp.call.tool)}"
         yield Evidence(means=UNREADABLE, deciding=definition.name, why=why)
-    if not mcp.trusted:
-        why = (
-            f"what {shown(mcp.call.tool)} of server {shown(mcp.server)} does cannot be rehearsed, "
-            "and you have not marked that server as trusted with this definition"
-        )
-        yield Evidence(means=UNPROVEN, deciding=mcp.call.tool, why=why)
-    elif not _is_shown_to_read(name, prose, hints):
+
+
+def _untrusted(mcp: McpCall) -> Evidence:
+    why = (
+        f"what {shown(mcp.call.tool)} of server {shown(mcp.server)} does cannot be rehearsed, "
+        "and you have not marked that server as trusted with this definition"
+    )
+    return Evidence(means=UNPROVEN, deciding=mcp.call.tool, why=why)
+
+
+def _unproven(mcp: McpCall) -> Iterator[Evidence]:
+    """Yield one where nothing speaks against a call, and nothing shows that it is a read."""
+    definition = mcp.definition or ToolDefinition(name=mcp.call.tool)
+    name = judge_name(mcp.call.tool)
+    prose = judge_prose(definition.description)
+    if not _is_shown_to_read(name, prose, hints_in(definition.annotations)):
         why = f"nothing shows that {shown(mcp.call.tool)} only reads, and it cannot be rehearsed"
         yield Evidence(means=UNPROVEN, deciding=mcp.call.tool, why=why)
 
