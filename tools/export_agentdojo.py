@@ -1,4 +1,4 @@
-"""Export AgentDojo's replayable calls for tests/data/agentdojo.json.
+"""Export AgentDojo's replayable calls for tests/data/mcp/agentdojo.json.
 
 AgentDojo brings every model vendor's library along; the calls that its tasks would make need none
 of them. So it is run once, in an environment of its own, and its calls are kept:
@@ -6,7 +6,7 @@ of them. So it is run once, in an environment of its own, and its calls are kept
     python -m venv build/agentdojo
     build/agentdojo/bin/pip install --no-deps agentdojo==0.1.35
     build/agentdojo/bin/pip install pydantic pyyaml docstring-parser deepdiff email-validator
-    build/agentdojo/bin/python tools/export_agentdojo.py > tests/data/agentdojo.json
+    build/agentdojo/bin/python tools/export_agentdojo.py > tests/data/mcp/agentdojo.json
 """
 
 import importlib.abc

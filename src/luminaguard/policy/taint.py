@@ -9,13 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from luminaguard.domain.verdict import Lane, Risk, Verdict
-from luminaguard.policy.findings import Finding
+from luminaguard.policy.findings import Finding, shown
+from luminaguard.policy.mcp.call import McpCall
+from luminaguard.policy.mcp.lexicon import lexicon
+from luminaguard.policy.mcp.names import words_of
+from luminaguard.policy.paths import is_inside, looks_secret
 
 TAINTED = "tainted-session"
 """The rule's name in verdicts and records. A verdict that carries it takes no grant and no rule
 that allows: see `is_tainted`."""
 
 _KEPT_SOURCES = 8
+_HOMES = ("/home", "/root", "/Users")
 _LEAVES = frozenset({"leaves-machine"})
 """Rules that mean a way out even where the finding does not say where to."""
 
@@ -53,6 +58,38 @@ class Taint:
 
 CLEAN = Taint()
 """The taint of a session that has seen nothing yet."""
+
+
+def seen_in_mcp(mcp: McpCall) -> Taint:
+    """Return what the result of a call to an MCP server's tool shows, once the model may see it.
+
+    All of it is text of others. It is private where name, server or arguments speak of what people
+    keep to themselves: mail, files, accounts, rows of a database, secrets.
+    """
+    where = f"MCP server {shown(mcp.server)}"
+    spoken = {*words_of(mcp.call.tool), *words_of(mcp.server)}
+    named = {word for key in mcp.call.arguments for word in words_of(key)}
+    known = lexicon()
+    is_secret = bool(known.secret_names & (spoken | named))
+    is_private = is_secret or bool(known.private & spoken)
+    return Taint(private=(where,) if is_private else (), untrusted=(where,))
+
+
+def seen_in_verdict(verdict: Verdict) -> Taint:
+    """Return what the output of a call to a built-in tool shows, once the model may see it.
+
+    Secrets are private; whatever came from beyond the machine is text of others.
+    """
+    return Taint(private=verdict.secrets[:_KEPT_SOURCES], untrusted=verdict.reaches[:_KEPT_SOURCES])
+
+
+def seen_in_path(path: str, context_root: str) -> Taint:
+    """Return what a file shows: `path` is absolute, `context_root` is the workspace's root.
+
+    Files in a home directory outside of the workspace are private, and those named like secrets.
+    """
+    in_home = not is_inside(path, context_root) and any(is_inside(path, top) for top in _HOMES)
+    return Taint(private=(shown(path),) if in_home or looks_secret(path) else ())
 
 
 def tainted(findings: Sequence[Finding], taint: Taint) -> list[Finding]:

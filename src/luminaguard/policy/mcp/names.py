@@ -39,6 +39,8 @@ _ALIKE = re.compile(r"[a-z]+|[0-9]+")
 _CONJUNCTIONS = frozenset(("and", "or", "then", "plus", "n"))
 _HANDS_OUT = frozenset(("fetch", "get", "read", "list", "view", "retrieve", "show", "create"))
 _TOKENS = frozenset(("token", "tokens"))
+_ADDRESS = frozenset(("url", "urls", "uri"))
+_NAMES_ONE = frozenset(("get", "list", "show", "lookup"))
 _MIN_PIECE = 3
 _MAX_PIECES = 6
 
@@ -209,7 +211,8 @@ def _phrases(tokens: Sequence[str], known: Lexicon) -> list[Evidence]:
 def _things(tokens: Sequence[str], known: Lexicon) -> list[Evidence]:
     """Return what the name says it gives away, and where it says it goes."""
     found = [_named(SECRET, token) for token in tokens if token in known.secret_names]
-    found += [_named(ADDRESS, token) for token in tokens if token in known.addresses]
+    if not _asks_for_address(tokens):
+        found += [_named(ADDRESS, token) for token in tokens if token in known.addresses]
     if tokens and tokens[-1] in _TOKENS and _HANDS_OUT.intersection(tokens):
         found.append(_named(SECRET, tokens[-1]))
     if "fetch" in tokens:
@@ -217,6 +220,11 @@ def _things(tokens: Sequence[str], known: Lexicon) -> list[Evidence]:
             _named(ADDRESS, token) for token in tokens if token in known.addresses_after_fetch
         ]
     return found
+
+
+def _asks_for_address(tokens: Sequence[str]) -> bool:
+    """`get_remote_url` hands out an address; `get_url` goes to one."""
+    return len(tokens) > 2 and tokens[-1] in _ADDRESS and tokens[-3] in _NAMES_ONE
 
 
 def _named(means: Class, token: str) -> Evidence:
