@@ -72,3 +72,15 @@ class World:
 
     def verifies(self) -> bool:
         return AuditReader(self.root / "state").verify().ok
+
+
+def small_world(root: Path) -> World:
+    """Return a world around a small project in `root`."""
+    workspace = root / "project"
+    (workspace / "src").mkdir(parents=True)
+    (workspace / "src" / "main.py").write_text("print('one')\n")
+    (workspace / "README").write_text("read me\n")
+    (workspace / "run.sh").write_text("#!/bin/sh\n")
+    (workspace / "run.sh").chmod(0o755)
+    (workspace / "link").symlink_to("README")
+    return World(root=root, workspace=workspace)

@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -11,66 +9,15 @@ from luminaguard.approval.card import DiffCard
 from luminaguard.audit.query import Query
 from luminaguard.audit.reader import AuditReader
 from luminaguard.domain.approval import ApprovalRequest, Decision, End
-from luminaguard.domain.execution import Execution, GuestReport
 from luminaguard.domain.outcome import Outcome, OutcomeKind
 from luminaguard.domain.verdict import Lane
 from luminaguard.testing.approver import FixedApprover
-from luminaguard.testing.hypervisor import FakeGuest, exited
+from luminaguard.testing.hypervisor import FakeGuest
+from standing import ALLOW_RESTYLE, granting, restyle, rules, writing
 from trees import fingerprint
 from world import World
 
 pytestmark = pytest.mark.anyio
-
-ALLOW_FMT = """
-[[allow]]
-name = "fmt"
-reason = "the formatter is ours"
-command = "fmt *"
-path = "src/**"
-kinds = ["modify"]
-max_changes = 3
-"""
-
-
-def rules(world: World, text: str) -> Path:
-    path = world.root / "config" / "policy.toml"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
-    path.chmod(0o600)
-    return path
-
-
-def edit(path: str, content: bytes) -> Callable[[FakeGuest], None]:
-    return lambda guest: guest.upper.write(path, content)
-
-
-def fmt(world: World) -> None:
-    """`fmt FILE TEXT` writes the text into the file."""
-
-    def run(guest: FakeGuest, execution: Execution) -> GuestReport:
-        _, path, text = execution.argv
-        guest.upper.write(path, text.encode())
-        return exited(0)
-
-    world.hypervisor.programs["fmt"] = run
-
-
-def granting(offer: str) -> Callable[[ApprovalRequest, DiffCard], Decision]:
-    """Answer with a yes that takes an offer."""
-
-    def answer(request: ApprovalRequest, card: DiffCard) -> Decision:
-        decided_at = request.requested_at
-        return Decision(
-            end=End.APPROVED,
-            request_digest=request.digest,
-            approver="fixed",
-            reason="",
-            at=decided_at,
-            proof="a script",
-            grant=offer,
-        )
-
-    return answer
 
 
 async def calls(world: World, approver: FixedApprover, *commands: tuple[str, ...]) -> list[Outcome]:
@@ -87,17 +34,17 @@ def decided(world: World) -> list[dict[str, object]]:
 
 @pytest.mark.guarantee("G1")
 async def test_a_rule_that_allows_commits_unasked_and_is_named_in_the_record(world: World) -> None:
-    rules(world, ALLOW_FMT)
-    fmt(world)
+    rules(world, ALLOW_RESTYLE)
+    restyle(world)
     nobody = FixedApprover([])
-    (outcome,) = await calls(world, nobody, ("fmt", "src/main.py", "tidy"))
+    (outcome,) = await calls(world, nobody, ("restyle", "src/main.py", "tidy"))
     assert (outcome.kind, nobody.cards) == (OutcomeKind.COMMITTED, [])
     assert (world.workspace / "src/main.py").read_text() == "tidy"
     (record,) = decided(world)
     decision = record["decision"]
     assert isinstance(decision, dict)
     assert decision["approver"] == "rule"
-    assert "user:fmt" in decision["reason"]
+    assert "user:restyle" in decision["reason"]
     assert "policy.toml sha256:" in decision["proof"]
     assert outcome.verdict.lane is Lane.RED
     assert world.verifies()
@@ -105,23 +52,23 @@ async def test_a_rule_that_allows_commits_unasked_and_is_named_in_the_record(wor
 
 @pytest.mark.guarantee("G1")
 @pytest.mark.parametrize(("effect", "why"), [
-    (edit("README", b"x"), "README"), (edit("src/new.py", b"x"), "create"),
+    (writing("README", b"x"), "README"), (writing("src/new.py", b"x"), "create"),
     (lambda guest: guest.upper.delete("src/main.py"), "delete"),
-    (edit("src/conftest.py", b"x"), "runs-later"),
+    (writing("src/conftest.py", b"x"), "runs-later"),
 ])  # fmt: skip
 async def test_an_effect_beyond_a_rule_s_bounds_is_asked_about_and_the_card_says_why(
     world: World, effect: Callable[[FakeGuest], None], why: str
 ) -> None:
-    rules(world, ALLOW_FMT)
-    world.program("fmt", effect)
+    rules(world, ALLOW_RESTYLE)
+    world.program("restyle", effect)
     before = fingerprint(world.workspace)
     asked = FixedApprover([End.REJECTED])
-    (outcome,) = await calls(world, asked, ("fmt", "src"))
+    (outcome,) = await calls(world, asked, ("restyle", "src"))
     assert outcome.kind is OutcomeKind.DISCARDED
     assert fingerprint(world.workspace) == before
     (card,) = asked.cards
     said = card.verdict.reasons[-1]
-    assert said.startswith("rule user:fmt does not cover it")
+    assert said.startswith("rule user:restyle does not cover it")
     assert why in said
 
 
@@ -142,11 +89,11 @@ async def test_a_change_that_a_rule_denies_is_never_committed_whatever_the_call_
 
 
 async def test_what_was_granted_for_a_pattern_passes_unasked_and_is_counted(world: World) -> None:
-    fmt(world)
+    restyle(world)
     (world.workspace / "src/two.py").write_text("two")
     asked = FixedApprover([granting("pattern")])
     first, second = await calls(
-        world, asked, ("fmt", "src/main.py", "tidy"), ("fmt", "src/two.py", "tidy")
+        world, asked, ("restyle", "src/main.py", "tidy"), ("restyle", "src/two.py", "tidy")
     )
     assert (first.kind, second.kind) == (OutcomeKind.COMMITTED, OutcomeKind.COMMITTED)
     assert len(asked.cards) == 1
@@ -159,18 +106,18 @@ async def test_what_was_granted_for_a_pattern_passes_unasked_and_is_counted(worl
     decision = used["decision"]
     assert isinstance(decision, dict)
     assert str(granted["grant_id"]) in decision["proof"]
-    (third,) = await calls(world, FixedApprover([]), ("fmt", "src/main.py", "tidy"))
+    (third,) = await calls(world, FixedApprover([]), ("restyle", "src/main.py", "tidy"))
     assert third.kind is OutcomeKind.EXECUTED, "it was tidy already"
-    (fourth,) = await calls(world, FixedApprover([]), ("fmt", "src/one.py", "tidy"))
+    (fourth,) = await calls(world, FixedApprover([]), ("restyle", "src/one.py", "tidy"))
     assert fourth.kind is OutcomeKind.DISCARDED, "a new file is a change of another kind"
 
 
 async def test_a_session_s_grant_ends_with_the_session(world: World) -> None:
-    fmt(world)
+    restyle(world)
     (world.workspace / "src/two.py").write_text("two")
     asked = FixedApprover([granting("session")])
-    await calls(world, asked, ("fmt", "src/main.py", "tidy"))
-    (later,) = await calls(world, FixedApprover([]), ("fmt", "src/two.py", "tidy"))
+    await calls(world, asked, ("restyle", "src/main.py", "tidy"))
+    (later,) = await calls(world, FixedApprover([]), ("restyle", "src/two.py", "tidy"))
     assert later.kind is OutcomeKind.DISCARDED
 
 
@@ -178,26 +125,26 @@ async def test_a_session_s_grant_ends_with_the_session(world: World) -> None:
 async def test_an_answer_that_takes_an_offer_that_was_not_made_approves_nothing(
     world: World,
 ) -> None:
-    fmt(world)
+    restyle(world)
     before = fingerprint(world.workspace)
     asked = FixedApprover([granting("everything")])
-    (outcome,) = await calls(world, asked, ("fmt", "src/main.py", "tidy"))
+    (outcome,) = await calls(world, asked, ("restyle", "src/main.py", "tidy"))
     assert outcome.decision is not None
     assert (outcome.kind, outcome.decision.end) == (OutcomeKind.DISCARDED, End.FAILED)
     assert fingerprint(world.workspace) == before
 
 
 async def test_nothing_is_offered_for_what_runs_later(world: World) -> None:
-    world.program("setup", edit(".git/hooks/pre-commit", b"#!/bin/sh\n"))
+    world.program("setup", writing(".git/hooks/pre-commit", b"#!/bin/sh\n"))
     asked = FixedApprover([End.REJECTED])
     await calls(world, asked, ("setup",))
     assert asked.cards[0].offers == ()
 
 
 async def test_an_offer_says_what_it_covers_and_what_else(world: World) -> None:
-    fmt(world)
+    restyle(world)
     asked = FixedApprover([End.REJECTED])
-    await calls(world, asked, ("fmt", "src/main.py", "tidy"))
+    await calls(world, asked, ("restyle", "src/main.py", "tidy"))
     exact, session, pattern = asked.cards[0].offers
     assert [o.offer_id for o in (exact, session, pattern)] == ["exact", "session", "pattern"]
     assert "this very call" in exact.covers
@@ -208,16 +155,15 @@ async def test_an_offer_says_what_it_covers_and_what_else(world: World) -> None:
 
 @pytest.mark.guarantee("G2")
 async def test_a_policy_that_changes_while_the_human_decides_is_a_conflict(world: World) -> None:
-    fmt(world)
+    restyle(world)
     before = fingerprint(world.workspace)
 
     def meanwhile(request: ApprovalRequest, card: DiffCard) -> Decision:
-        rules(world, '[[deny]]\nname = "no-fmt"\ncommand = "fmt"\n')
-        return replace(granting("")(request, card), grant="")
+        rules(world, '[[deny]]\nname = "no-fmt"\ncommand = "restyle"\n')
+        return granting("")(request, card)
 
-    first, second = await calls(
-        world, FixedApprover([meanwhile]), ("fmt", "src/main.py", "x"), ("fmt", "src/main.py", "x")
-    )
+    command = ("restyle", "src/main.py", "x")
+    first, second = await calls(world, FixedApprover([meanwhile]), command, command)
     assert (first.kind, first.error_code) == (OutcomeKind.FAILED, "conflict")
     assert (second.kind, second.verdict.rules) == (OutcomeKind.DENIED, ("user:no-fmt",))
     assert fingerprint(world.workspace) == before
@@ -227,11 +173,11 @@ async def test_a_policy_that_changes_while_the_human_decides_is_a_conflict(world
 async def test_rules_that_become_unreadable_forbid_everything_until_they_are_mended(
     world: World,
 ) -> None:
-    path = rules(world, ALLOW_FMT)
+    path = rules(world, ALLOW_RESTYLE)
     async with world.session("deny") as session:
         path.write_text("[[allow]\n")
         broken = await session.exec(["true"])
-        path.write_text(ALLOW_FMT)
+        path.write_text(ALLOW_RESTYLE)
         mended = await session.exec(["true"])
     assert (broken.kind, broken.verdict.rules) == (OutcomeKind.DENIED, ("policy-unreadable",))
     assert mended.kind is OutcomeKind.EXECUTED

@@ -99,7 +99,8 @@ class Policy:
         verdict = verdict_of(tainted(findings_on(mcp), taint))
         if not self.rulebook.files:
             return verdict
-        facts = facts_of(mcp.call, CallContext(workspace="/"), server=mcp.server)
+        context = CallContext(workspace="/")
+        facts = facts_of(mcp.call, context, server=mcp.server, trusted=mcp.trusted)
         return self.rulebook.apply(verdict, facts)
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from luminaguard.domain.verdict import Lane, Risk, Verdict
 from luminaguard.policy.taint import is_tainted
 
-UNREADABLE = frozenset({"hidden-characters", "too-long", "not-understood", "not-judged"})
+UNREADABLE = frozenset((
+    "hidden-characters", "too-long", "not-understood", "not-judged", "obscured", "dynamic-command",
+    "mcp-not-understood",
+))  # fmt: skip
 """Rules that mean: nobody can say what the call is."""
-SECRET = frozenset({"reads-secret", "touches-secret"})
-CHANGED = frozenset({"mcp-definition-changed", "mcp-definition-unknown"})
+SECRET = frozenset({"reads-secret", "touches-secret", "mcp-reads-secret"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,4 @@ def never_stands(verdict: Verdict) -> str:
         return "it cannot be read with certainty"
     if verdict.secrets or named & SECRET:
         return "it touches something that is named like a secret"
-    if named & CHANGED:
-        return "the tool is not the one that was pinned"
     return ""

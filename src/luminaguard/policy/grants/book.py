@@ -11,8 +11,8 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
@@ -23,7 +23,7 @@ from luminaguard.domain.calls import JsonValue, canonical_json
 from luminaguard.domain.grant import GrantScope
 from luminaguard.errors import PolicyError
 from luminaguard.policy.grants.grant import Fields, Grant, grant_from
-from luminaguard.policy.grants.turn import alone
+from luminaguard.policy.turn import alone
 
 FORMAT = 1
 MAX_GRANTS = 200
@@ -49,9 +49,9 @@ class GrantBook:
         if not self._file.exists():
             return ()
         try:
-            with alone(self._lock):
+            with self._turn():
                 kept = self._read()
-        except (DamagedBook, OSError) as problem:
+        except (DamagedBook, PolicyError) as problem:
             self._complain(str(problem))
             return ()
         return self._open(kept)
@@ -66,8 +66,7 @@ class GrantBook:
         Raises:
             PolicyError: the file is damaged, or there are too many grants; it is not kept.
         """
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with alone(self._lock):
+        with self._turn(make=True):
             kept = self._open(self._read_or_raise())
             if len(kept) >= MAX_GRANTS:
                 raise PolicyError(
@@ -84,7 +83,7 @@ class GrantBook:
         """
         if not self._file.exists():
             raise _gone(grant_id)
-        with alone(self._lock):
+        with self._turn():
             kept = self._open(self._read_or_raise())
             grant = next((grant for grant in kept if grant.grant_id == grant_id), None)
             if grant is None:
@@ -101,7 +100,7 @@ class GrantBook:
         """
         if not self._file.exists():
             return ()
-        with alone(self._lock):
+        with self._turn():
             kept = self._open(self._read_or_raise())
             self._write(tuple(grant for grant in kept if grant.grant_id not in grant_ids))
         return tuple(grant.grant_id for grant in kept if grant.grant_id in grant_ids)
@@ -109,7 +108,7 @@ class GrantBook:
     def revoke_all(self) -> None:
         """Drop all grants, also a damaged file."""
         if self.directory.exists():
-            with alone(self._lock):
+            with self._turn():
                 self._file.unlink(missing_ok=True)
 
     def end_session(self, session_id: str) -> None:
@@ -128,9 +127,9 @@ class GrantBook:
         if not self._file.exists():
             return ""
         try:
-            with alone(self._lock):
+            with self._turn():
                 self._read()
-        except (DamagedBook, OSError) as problem:
+        except (DamagedBook, PolicyError) as problem:
             return str(problem)
         return ""
 
@@ -138,9 +137,16 @@ class GrantBook:
     def _file(self) -> Path:
         return self.directory / "grants.json"
 
-    @property
-    def _lock(self) -> Path:
-        return self.directory / "lock"
+    @contextmanager
+    def _turn(self, *, make: bool = False) -> Generator[None]:
+        """Be alone with the files; a disk that fails is an error of ours."""
+        try:
+            if make:
+                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with alone(self.directory / "lock"):
+                yield
+        except OSError as error:
+            raise PolicyError(f"cannot use the grants in {self.directory}: {error}") from error
 
     def _open(self, kept: Sequence[Grant]) -> tuple[Grant, ...]:
         now = self.now()

@@ -5,15 +5,15 @@ from datetime import datetime
 
 from luminaguard.domain.changeset import Changeset
 from luminaguard.domain.grant import GrantScope
-from luminaguard.domain.verdict import Lane, Verdict
+from luminaguard.domain.verdict import Verdict
 from luminaguard.policy.bounds import never_unasked
-from luminaguard.policy.commands import judge_argv
 from luminaguard.policy.context import CallContext
 from luminaguard.policy.findings import shown
 from luminaguard.policy.grants.bound import DigestOf, run_files
 from luminaguard.policy.grants.grant import Grant, Terms, effect_digest
 from luminaguard.policy.rules.facts import Facts
-from luminaguard.policy.rules.spoken import Words
+from luminaguard.policy.rules.match import only_reads
+from luminaguard.policy.rules.spoken import Said
 from luminaguard.policy.standing import never_stands
 
 
@@ -61,16 +61,9 @@ def is_asked_for(verdict: Verdict) -> bool:
     return any(rule.startswith(("user:", "project:")) for rule in verdict.rules)
 
 
-def commands_to_cover(facts: Facts) -> list[tuple[Words, CallContext]]:
-    """Return the commands that do more than read, each with where it runs."""
-    context = facts.context
-    found: list[tuple[Words, CallContext]] = []
-    for words in facts.commands:
-        if len(words) == 2 and words[0] == "cd":
-            context = context.entering(words[1])
-        elif any(finding.lane is not Lane.GREEN for finding in judge_argv(words, context)):
-            found.append((words, context))
-    return found
+def commands_to_cover(facts: Facts) -> list[Said]:
+    """Return the commands that do more than read."""
+    return [said for said in facts.commands if not only_reads(said)]
 
 
 def is_within(terms: Terms, word: str, context: CallContext) -> bool:
@@ -95,10 +88,10 @@ def _is_about(terms: Terms, facts: Facts) -> bool:
     needed = commands_to_cover(facts)
     return bool(needed) and all(
         any(
-            shape.covers(words, lambda word, at=context: is_within(terms, word, at))
+            shape.covers(said.words, lambda word, at=said.context: is_within(terms, word, at))
             for shape in terms.shapes
         )
-        for words, context in needed
+        for said in needed
     )
 
 
@@ -110,10 +103,10 @@ def _moved_files(terms: Terms, question: Question) -> str:
             return f"{shown(path)} is not what it was when it was granted"
     if terms.call_digest and not question.facts.runs:
         return ""
-    for words, context in commands_to_cover(question.facts):
-        run = run_files(words, context, question.digest_of)
+    for said in commands_to_cover(question.facts):
+        run = run_files(said.words, said.context, question.digest_of)
         if run is None and not terms.call_digest:
-            return f"{shown(words[0])} cannot be compared with what was granted"
+            return f"{shown(said.words[0])} cannot be compared with what was granted"
         if run and any(terms.files.get(path) != digest for path, digest in run.items()):
             return "it runs files that the grant does not name"
     return ""

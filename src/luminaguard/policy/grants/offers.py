@@ -129,8 +129,8 @@ def _pattern(question: Question) -> Terms | None:
     )
     terms = Terms(tool=facts.call.tool, bounds=bounds, files=files)
     shapes = [
-        shape_of(words, lambda word, at=context: _varies(word, at, terms, question))
-        for words, context in commands_to_cover(facts)
+        shape_of(said.words, lambda word, at=said.context: _varies(word, at, terms, question))
+        for said in commands_to_cover(facts)
     ]
     return replace(terms, shapes=tuple(dict.fromkeys(shapes)))
 
@@ -141,8 +141,8 @@ _ALONG = frozenset({ChangeKind.MKDIR})
 
 def _files(question: Question) -> dict[str, str] | None:
     found: dict[str, str] = {}
-    for words, context in commands_to_cover(question.facts):
-        run = run_files(words, context, question.digest_of)
+    for said in commands_to_cover(question.facts):
+        run = run_files(said.words, said.context, question.digest_of)
         if run is None:
             return None
         found |= run

@@ -16,9 +16,9 @@ from typing import cast
 
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.errors import PolicyError
-from luminaguard.policy.grants.turn import alone
 from luminaguard.policy.mcp.call import McpCall, ToolDefinition
 from luminaguard.policy.mcp.pins import PinCheck, PinState, compared
+from luminaguard.policy.turn import alone
 
 FORMAT = 1
 MAX_BYTES = 16 * 1024 * 1024

@@ -7,7 +7,7 @@ from itertools import chain
 
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.policy.context import CallContext
-from luminaguard.policy.rules.spoken import Words, spoken
+from luminaguard.policy.rules.spoken import Said, spoken
 
 _LOOSE = re.compile(r"""[\s'"`;|&<>(){}\[\],=$\\]+""")
 _HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/@]*@)?(\[[^\]]+\]|[^\s/:?#'\"]+)")
@@ -24,8 +24,10 @@ class Facts:
     context: CallContext
     server: str = ""
     """MCP server; empty for built-in tools."""
-    commands: tuple[Words, ...] = ()
-    """Every command of the call by its words, without quotes."""
+    trusted: bool = True
+    """The user trusts the server, and its tool is the one that was pinned."""
+    commands: tuple[Said, ...] = ()
+    """Every command of the call."""
     loose: tuple[str, ...] = ()
     """Words of text that could not be read as commands, or is a program's code."""
     is_plain: bool = True
@@ -38,7 +40,9 @@ class Facts:
     """The call runs commands or code, so that `commands` is all that it does."""
 
 
-def facts_of(call: ToolCall, context: CallContext, *, server: str = "") -> Facts:
+def facts_of(
+    call: ToolCall, context: CallContext, *, server: str = "", trusted: bool = True
+) -> Facts:
     """Take a call apart. Never fails: what cannot be read makes the call not plain."""
     texts = tuple(_texts(call.arguments))[:_MAX_WORDS]
     hosts = _hosts(texts)
@@ -48,11 +52,12 @@ def facts_of(call: ToolCall, context: CallContext, *, server: str = "") -> Facts
             call=call,
             context=context,
             server=server,
+            trusted=trusted,
             paths=tuple(_named(named, context)),
             hosts=hosts,
         )
-    said = spoken(call.tool, call.arguments)
-    words = tuple(chain.from_iterable(said.commands))[:_MAX_WORDS]
+    said = spoken(call.tool, call.arguments, context)
+    words = tuple(chain.from_iterable(said.words for said in said.commands))[:_MAX_WORDS]
     loose = split_loosely(said.unread)
     return Facts(
         call=call,
@@ -60,7 +65,7 @@ def facts_of(call: ToolCall, context: CallContext, *, server: str = "") -> Facts
         commands=said.commands,
         loose=loose,
         is_plain=said.is_plain and not set(call.arguments) - _MAIN_ARGUMENTS,
-        paths=tuple(_named_by(said.commands, loose, said.targets, context)),
+        paths=tuple(_named_by(said.commands, (*loose, *said.targets), context)),
         hosts=tuple(dict.fromkeys((*hosts, *_hosts(words)))),
         runs=True,
     )
@@ -104,17 +109,12 @@ def _hosts(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _named_by(
-    commands: Sequence[Words],
-    loose: Sequence[str],
-    targets: Sequence[str],
-    context: CallContext,
+    commands: Sequence[Said], others: Sequence[str], context: CallContext
 ) -> Iterator[str]:
-    """Yield what commands may name, each from the directory it stands in."""
-    for words in commands:
-        if len(words) == 2 and words[0] == "cd":
-            context = context.entering(words[1])
-        yield from _named(words[1:], context)
-    yield from _named((*loose, *targets), context)
+    """Yield what commands may name, each from the directory that it runs in."""
+    for said in commands:
+        yield from _named(said.words[1:], said.context)
+    yield from _named(others, context)
 
 
 def _named(words: Sequence[str], context: CallContext) -> Iterator[str]:

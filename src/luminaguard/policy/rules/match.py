@@ -1,6 +1,6 @@
 """Whether a rule is about a call: widely for what denies or asks, narrowly for what allows."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
 
 from luminaguard.domain.calls import JsonValue, canonical_json
@@ -11,6 +11,7 @@ from luminaguard.policy.findings import shown
 from luminaguard.policy.patterns import glob
 from luminaguard.policy.rules.facts import Facts, split_loosely
 from luminaguard.policy.rules.rule import Action, Rule
+from luminaguard.policy.rules.spoken import Said
 
 
 class Match(IntEnum):
@@ -42,9 +43,9 @@ def covers(rule: Rule, facts: Facts) -> bool:
     """Say whether a rule that allows covers the whole of a call, before its effect is known."""
     if not _is_about(rule, facts) or bool(facts.server) != bool(rule.servers):
         return False
-    if not facts.is_plain or (rule.commands and not facts.commands):
+    if not facts.trusted or not facts.is_plain or (rule.commands and not facts.commands):
         return False
-    if rule.commands and not all(_allowed(rule, words, facts) for words in facts.commands):
+    if rule.commands and not all(_allowed(rule, said) for said in facts.commands):
         return False
     if rule.hosts and not (facts.hosts and all(_host(rule, host) for host in facts.hosts)):
         return False
@@ -70,9 +71,9 @@ def touched(rule: Rule, facts: Facts, changeset: Changeset) -> str:
 
 def token(rule: Rule, facts: Facts) -> str:
     """Return what in the call the rule is about, for a reason."""
-    for words in facts.commands:
-        if any(pattern.is_in(words, anywhere=True) for pattern in rule.commands):
-            return shown(" ".join(words))
+    for said in facts.commands:
+        if any(pattern.is_in(said.words, anywhere=True) for pattern in rule.commands):
+            return shown(" ".join(said.words))
     for path in facts.paths:
         if any(pattern.is_like(path) for pattern in rule.paths):
             return shown(path)
@@ -94,9 +95,9 @@ def _is_about(rule: Rule, facts: Facts) -> bool:
 
 def _commands(rule: Rule, facts: Facts) -> Match:
     """Look for the rule's commands among the call's; the surest find counts."""
-    for words in facts.commands:
-        anywhere = not _only_reads(words, facts)
-        if any(pattern.is_in(words, anywhere=anywhere) for pattern in rule.commands):
+    for said in facts.commands:
+        anywhere = not only_reads(said)
+        if any(pattern.is_in(said.words, anywhere=anywhere) for pattern in rule.commands):
             return Match.YES
     loose = (*facts.loose, *_inner_words(facts))
     if any(pattern.is_in(loose, anywhere=True) for pattern in rule.commands):
@@ -106,22 +107,23 @@ def _commands(rule: Rule, facts: Facts) -> Match:
 
 def _inner_words(facts: Facts) -> Iterator[str]:
     """Yield the words within single words of what does more than read: code, nested commands."""
-    for words in facts.commands:
-        texts = [word for word in words if len(split_loosely(word)) > 1]
-        if texts and not _only_reads(words, facts):
+    for said in facts.commands:
+        texts = [word for word in said.words if len(split_loosely(word)) > 1]
+        if texts and not only_reads(said):
             for text in texts:
                 yield from split_loosely(text)
 
 
-def _allowed(rule: Rule, words: Sequence[str], facts: Facts) -> bool:
+def _allowed(rule: Rule, said: Said) -> bool:
     """A command is covered by the rule, or needs none."""
-    return any(pattern.covers(words) for pattern in rule.commands) or _only_reads(words, facts)
+    return any(pattern.covers(said.words) for pattern in rule.commands) or only_reads(said)
 
 
-def _only_reads(words: Sequence[str], facts: Facts) -> bool:
-    if len(words) == 2 and words[0] == "cd":
+def only_reads(said: Said) -> bool:
+    """Say whether a command by itself is green."""
+    if len(said.words) == 2 and said.words[0] == "cd":
         return True
-    return all(finding.lane is Lane.GREEN for finding in judge_argv(words, facts.context))
+    return all(finding.lane is Lane.GREEN for finding in judge_argv(said.words, said.context))
 
 
 def _all_inside(rule: Rule, facts: Facts) -> bool:

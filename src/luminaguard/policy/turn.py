@@ -1,4 +1,4 @@
-"""One process at a time in the grants file; the kernel drops the lock with the process."""
+"""One process at a time in a file that is kept; the kernel drops the lock with the process."""
 
 import os
 import sys
