@@ -11,7 +11,7 @@ from luminaguard.domain.verdict import Verdict
 from luminaguard.errors import ChangesetConflict
 from luminaguard.policy.policy import CallContext, Policy
 from luminaguard.policy.source import PolicySource
-from luminaguard.policy.taint import Taint
+from luminaguard.policy.taint import seen_in_verdict
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +48,6 @@ class Judging:
 
     def saw(self, outcome: Outcome) -> None:
         """Remember what the output of a call that may be seen has shown to the model."""
-        if outcome.report is not None and outcome.verdict.secrets:
-            seen = Taint(private=outcome.verdict.secrets)
-            self.context = replace(self.context, taint=self.context.taint | seen)
+        if outcome.report is not None:
+            seen = self.context.taint | seen_in_verdict(outcome.verdict)
+            self.context = replace(self.context, taint=seen)
