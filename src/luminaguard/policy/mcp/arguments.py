@@ -109,9 +109,10 @@ def _judge_value(one: _Value) -> Iterator[Evidence]:
 def _asks_to_write(name: str) -> Evidence | None:
     """`create_if_missing: true`, `mark_as_read: true`."""
     known = lexicon().words
-    for token in words_of(name):
+    for at, token in enumerate(words_of(name)):
         word = known.get(token, UNKNOWN)
-        if word.means and word.kind is Kind.WRITE and word.form is Form.BASE:
+        is_verb = at == 0 or word.kind is Kind.WRITE
+        if word.means and is_verb and word.form is Form.BASE:
             return Evidence(means=word.means, deciding=name, why=f"{shown(name)} is asked for")
     return None
 

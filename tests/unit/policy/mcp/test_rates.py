@@ -1,12 +1,12 @@
 """The published error rates: what runs unasked, and what is asked about for nothing."""
 
 import pytest
-from mcptools import LYING, Labeled, scored
 
 from luminaguard.domain.verdict import Lane
+from mcptools import LYING, Labeled, scored
 
 KNOWN_LIMITS = {"held-2-014"}
-"""A tool for any SQL whose definition does not say so: each call's SQL is judged (test_arguments)."""
+"""A tool for any SQL whose definition does not say so: the SQL of each call is judged."""
 
 ROWS = {name: scored(name) for name in ("tools.jsonl", "held_out.jsonl")}
 HINTS = {"as given": None, "stripped": {}, "lying": LYING}
