@@ -28,9 +28,7 @@ def judged_with(arguments: dict[str, Any], tool: str = "search_items", **how: An
         {"ids": list(range(200))},
         {"sql": "WITH a AS (SELECT 1) SELECT * FROM a ORDER BY 1 LIMIT 5;"},
         {"include_deleted": True},
-        {
-            {"cursor": "Y3Vyc29yOnYyOpK5MjAyNi0wMS0wMVQwMDowMDowMCswMDowMM5c" * 2},
-        },
+        {"cursor": "Y3Vyc29yOnYyOpK5MjAyNi0wMS0wMVQwMDowMDowMCswMDowMM5c" * 2},
         {"query": "is:open label:bug sort:updated-desc"},
         {"delete": False},
         {"created_after": "2026-01-01"},
