@@ -156,6 +156,9 @@ BYPASSES: dict[str, list[str]] = {
         "'ls '", "''", "'' ls", "\"ls -la\"",
     ],
     "another parser would differ": [
+        "ls | ls | dpkg -L bash\ncat .env && ls", "ls | wc -l\nrm x && ls",
+        "ls | ls | ls a\nrm x || ls",
+        "cat 0< .env", "ls {fd}> x", "1=x ls", "--sort=x ls", "cat <<-E\n\t`rm x`\n\tE",
         "zsh -c 'echo =(rm x)'", "zsh -c 'ls *(e:rm:)'", "zsh -c 'echo =rm'", "zsh -c 'ls **/x(.)'",
         "zsh -c 'echo $x'", "zsh -c 'ls ~[x]'", "zsh -c 'ls <1-5>'", "ls @(Get-Process)",
         "[[ a && rm ]",

@@ -1,5 +1,6 @@
 """Redirections, here-strings and here-documents."""
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 REDIRECTIONS = frozenset({"file_redirect", "herestring_redirect", "heredoc_redirect"})
 """Kinds of nodes that are read here."""
 
+_DESCRIPTOR = re.compile(r"(?:^|[\s;&|(])(?:\d+|\{\w*\}?)$")
+"""What the shell takes as the descriptor of a redirection that follows at once."""
+
 
 class Connections:
     """Reads redirections of one text; troubles go into its script."""
@@ -23,6 +27,8 @@ class Connections:
 
     def read(self, node: "Node", scope: Scope) -> list[Redirect]:
         """Return what a redirection connects; more than one for a line with a here-document."""
+        if _DESCRIPTOR.search(self._reader.before(node)):
+            self._reader.trouble(node, "opens a descriptor of its own", rule="redirection")
         if node.type == "heredoc_redirect":
             return self._heredoc(node, scope)
         operator, descriptor, targets = "", "", list[Word]()

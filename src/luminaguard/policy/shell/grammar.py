@@ -5,6 +5,7 @@ what lies between two leaves must be blank, so nothing can hide where the gramma
 """
 
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,15 @@ MAX_DEPTH = 80
 """Levels of the tree. Honest commands have about 15."""
 
 _OPAQUE = frozenset({"raw_string", "ansi_c_string", "string_content", "heredoc_content", "comment"})
+_BLOCKS = frozenset({
+    "program", "do_group", "compound_statement", "subshell", "if_statement", "elif_clause",
+    "else_clause", "while_statement", "for_statement", "c_style_for_statement", "case_statement",
+    "case_item", "command_substitution", "process_substitution", "function_definition",
+    "heredoc_redirect",
+})  # fmt: skip
+"""Where a line may end between two parts."""
+_CONTINUES = frozenset({"|", "|&", "&&", "||"})
+"""What a line may end behind."""
 _LOOSE = frozenset({"string", "heredoc_body"})
 
 
@@ -66,10 +76,28 @@ def _gap(top: "Node", source: bytes, level: int = 0) -> int | None:
                 if inside is not None:
                     return inside
         elif children:
+            broken = _broken_line(node, children, source)
+            if broken is not None:
+                return broken
             stack.extend((child, depth + 1) for child in reversed(children))
             continue
         at = max(at, node.end_byte)
     return None if level or _blank(source[at:]) else at
+
+
+def _broken_line(node: "Node", children: "list[Node]", source: bytes) -> int | None:
+    r"""Return where a line ends amid something that ends with its line; None if nowhere.
+
+    The grammar sometimes takes the next line's words for arguments: `a | b | c\nd && e` has two
+    commands, `c` and `d`, and becomes one.
+    """
+    if node.type in _BLOCKS:
+        return None
+    for left, right in pairwise(children):
+        gap = source[left.end_byte : right.start_byte]
+        if b"\n" in gap.replace(b"\\\n", b"") and left.type not in _CONTINUES:
+            return left.end_byte
+    return None
 
 
 def _blank(gap: bytes) -> bool:

@@ -30,6 +30,8 @@ Substituted = Callable[["Node", Scope], None]
 """Walks the commands of a substitution."""
 
 _PIECES = re.compile(r"\\(.)|([*?\[])", re.DOTALL)
+_ESCAPED = re.compile(r"\\.", re.DOTALL)
+_NO_WORD = re.compile(r"[\s;|&<>()\"'`]|\$.")
 _MISSED = re.compile(r"(?<!\\)(?:\\\\)*(?:`|\$[({\[A-Za-z0-9_@*#?!$-])")
 _OTHER_SHELLS = re.compile(r"^[=!]|[\^#~]|<\d")
 _SAFE_OPERATORS = frozenset({"%", "%%", "#", "##", "/", "//", "/#", "/%", "^", "^^", ",", ",,",
@@ -75,6 +77,11 @@ class WordReader:
         """Return a node's source text."""
         return self._source[node.start_byte : node.end_byte].decode()
 
+    def before(self, node: "Node") -> str:
+        """Return the last few characters before a node."""
+        start = max(0, node.start_byte - 12)
+        return self._source[start : node.start_byte].decode(errors="replace")
+
     def trouble(self, node: "Node", why: str, *, rule: str = "not-understood") -> None:
         """Note that the text must not run unasked, because of this node."""
         self._script.troubles.append(Trouble(rule=rule, token=self.text(node), why=why))
@@ -109,6 +116,8 @@ class WordReader:
                 self.read(child, scope)
             return hole(self.text(node), environment=True)
         text = self.text(node)
+        if _NO_WORD.search(_ESCAPED.sub("", text)):
+            self.trouble(node, "holds characters that end a word")
         if "{" in text and text != "{}" and ("," in text or ".." in text):
             self.trouble(node, "is a brace expansion", rule="brace-expansion")
         active = _OTHER_SHELLS.search(text) is not None

@@ -6,6 +6,7 @@ of is red. Bodies of functions, branches not taken and substitutions are walked 
 Source: bash manual §3.2 (shell commands), §3.7 (executing commands).
 """
 
+import re
 from dataclasses import replace
 from posixpath import join, normpath
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ MAX_ITEMS = 12
 MAX_COMMANDS = 3000
 MAX_DIRECTORIES = 8
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PUNCTUATION = frozenset({
     ";", "&", "\n", "(", ")", "{", "}", "do", "done", "then", "fi", "if", "elif", "else", "while",
     "until", "!",
@@ -244,8 +246,9 @@ class _Walker:
     def _assigned(self, node: "Node", scope: Scope) -> tuple[str, Word]:
         name = node.child_by_field_name("name")
         value = node.child_by_field_name("value")
-        if name is None or name.type != "variable_name" or (value and value.type == "array"):
-            self._reader.trouble(node, "sets an array")
+        plain = name is not None and _NAME.fullmatch(self._reader.text(name))
+        if name is None or not plain or (value and value.type == "array"):
+            self._reader.trouble(node, "sets an array, or something that is no variable")
             for child in value.named_children if value else ():
                 self._reader.read(child, scope)
             return self._reader.text(node).partition("=")[0], hole("", environment=True)
