@@ -46,6 +46,11 @@ class WordPattern:
         words = [f'"{word}"' if " " in word else word for word in self.words]
         return " ".join((*words, "*") if self.is_open else words)
 
+    def may_be_among(self, names: frozenset[str]) -> bool:
+        """Say whether the program may occur among these names, in small letters: a first look."""
+        first = self.words[0].lower()
+        return program_name(first) in names or "*" in first or "?" in first
+
     def covers(self, words: Sequence[str]) -> bool:
         """Say whether exactly this command is meant: word for word, for rules that allow."""
         if len(words) < len(self.words) or (len(words) > len(self.words) and not self.is_open):
@@ -78,8 +83,10 @@ class WordPattern:
         lowered = word.lower()
         reached: set[tuple[int, bool]] = set()
         for matched, after_option in states:
-            seen = program_name(lowered) if matched == 0 else lowered
-            if glob(self.words[matched].lower()).match(seen):
+            want, seen = self.words[matched].lower(), lowered
+            if matched == 0:
+                want, seen = program_name(want), program_name(seen)
+            if glob(want).match(seen):
                 reached.add((matched + 1, False))
             if matched and word.startswith("-"):
                 reached.add((matched, True))

@@ -12,8 +12,7 @@ from luminaguard.policy.findings import shown
 from luminaguard.policy.grants.bound import DigestOf, run_files
 from luminaguard.policy.grants.grant import Grant, Terms, effect_digest
 from luminaguard.policy.rules.facts import Facts
-from luminaguard.policy.rules.match import only_reads
-from luminaguard.policy.rules.spoken import Said
+from luminaguard.policy.rules.spoken import Said, only_reads
 from luminaguard.policy.standing import never_stands
 
 

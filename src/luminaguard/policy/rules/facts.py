@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.policy.context import CallContext
-from luminaguard.policy.rules.spoken import Said, spoken
+from luminaguard.policy.paths import program_name
+from luminaguard.policy.rules.spoken import Said, is_read, only_reads, spoken
 
 _LOOSE = re.compile(r"""[\s'"`;|&<>(){}\[\],=$\\]+""")
 _HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/@]*@)?(\[[^\]]+\]|[^\s/:?#'\"]+)")
 _REMOTE = re.compile(r"(?:^|\s)[\w.-]+@([\w.-]+):")
-_MAX_WORDS = 2_000
+_MAX_WORDS = 10_000
 """Of a call, that rules look at: one that has more is too long to be judged anyway."""
 
 
@@ -30,14 +31,25 @@ class Facts:
     """Every command of the call."""
     loose: tuple[str, ...] = ()
     """Words of text that could not be read as commands, or is a program's code."""
-    is_plain: bool = True
+    inner: tuple[str, ...] = ()
+    """Words within single words of what does more than read: code, nested commands."""
+    names: frozenset[str] = frozenset()
+    """All these words in small letters and without directories: most rules are done with these."""
+    certain: bool = True
     """Nothing but the words of `commands` decides what runs: no expansion, no redirection, no input
-    or variables of the caller's. What allows covers nothing else."""
+    or variables of the caller's."""
+    piped: str = ""
+    """Text that gets its input through a pipe."""
     paths: tuple[str, ...] = ()
     """What the call names: relative to the workspace, or absolute outside of it."""
     hosts: tuple[str, ...] = ()
-    runs: bool = field(default=False)
+    runs: bool = False
     """The call runs commands or code, so that `commands` is all that it does."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the words say it all. What allows covers nothing else."""
+        return self.certain and is_read(self.piped, self.context)
 
 
 def facts_of(
@@ -59,12 +71,16 @@ def facts_of(
     said = spoken(call.tool, call.arguments, context)
     words = tuple(chain.from_iterable(said.words for said in said.commands))[:_MAX_WORDS]
     loose = split_loosely(said.unread)
+    inner = tuple(_inner_words(said.commands))
     return Facts(
         call=call,
         context=context,
         commands=said.commands,
         loose=loose,
-        is_plain=said.is_plain and not set(call.arguments) - _MAIN_ARGUMENTS,
+        inner=inner,
+        names=frozenset(program_name(word.lower()) for word in (*words, *loose, *inner)),
+        piped=said.piped,
+        certain=said.is_plain and not set(call.arguments) - _MAIN_ARGUMENTS,
         paths=tuple(_named_by(said.commands, (*loose, *said.targets), context)),
         hosts=tuple(dict.fromkeys((*hosts, *_hosts(words)))),
         runs=True,
@@ -74,6 +90,14 @@ def facts_of(
 def split_loosely(text: str) -> tuple[str, ...]:
     """Return the words of text that is not read as commands, whatever stands between them."""
     return tuple(word for word in _LOOSE.split(text) if word)[:_MAX_WORDS]
+
+
+def _inner_words(commands: Sequence[Said]) -> Iterator[str]:
+    for said in commands:
+        texts = [word for word in said.words if _LOOSE.search(word)]
+        if texts and not only_reads(said):
+            for text in texts:
+                yield from split_loosely(text)
 
 
 _RUNNERS = frozenset({"exec", "shell", "python"})

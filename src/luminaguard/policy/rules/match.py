@@ -1,17 +1,15 @@
 """Whether a rule is about a call: widely for what denies or asks, narrowly for what allows."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 
 from luminaguard.domain.calls import JsonValue, canonical_json
 from luminaguard.domain.changeset import Changeset
-from luminaguard.domain.verdict import Lane
-from luminaguard.policy.commands import judge_argv
 from luminaguard.policy.findings import shown
 from luminaguard.policy.patterns import glob
-from luminaguard.policy.rules.facts import Facts, split_loosely
+from luminaguard.policy.rules.facts import Facts
 from luminaguard.policy.rules.rule import Action, Rule
-from luminaguard.policy.rules.spoken import Said
+from luminaguard.policy.rules.spoken import only_reads
 
 
 class Match(IntEnum):
@@ -43,15 +41,15 @@ def covers(rule: Rule, facts: Facts) -> bool:
     """Say whether a rule that allows covers the whole of a call, before its effect is known."""
     if not _is_about(rule, facts) or bool(facts.server) != bool(rule.servers):
         return False
-    if not facts.trusted or not facts.is_plain or (rule.commands and not facts.commands):
+    if not facts.trusted or not facts.certain:
         return False
-    if rule.commands and not all(_allowed(rule, said) for said in facts.commands):
+    if rule.commands and not _all_allowed(rule, facts):
         return False
     if rule.hosts and not (facts.hosts and all(_host(rule, host) for host in facts.hosts)):
         return False
     if rule.paths and not facts.runs and not _all_inside(rule, facts):
         return False
-    return _arguments(rule, facts, _exactly)
+    return _arguments(rule, facts, _exactly) and facts.is_plain
 
 
 def touched(rule: Rule, facts: Facts, changeset: Changeset) -> str:
@@ -95,35 +93,27 @@ def _is_about(rule: Rule, facts: Facts) -> bool:
 
 def _commands(rule: Rule, facts: Facts) -> Match:
     """Look for the rule's commands among the call's; the surest find counts."""
+    patterns = [pattern for pattern in rule.commands if pattern.may_be_among(facts.names)]
     for said in facts.commands:
-        anywhere = not only_reads(said)
-        if any(pattern.is_in(said.words, anywhere=anywhere) for pattern in rule.commands):
-            return Match.YES
-    loose = (*facts.loose, *_inner_words(facts))
-    if any(pattern.is_in(loose, anywhere=True) for pattern in rule.commands):
+        for pattern in patterns:
+            if not pattern.is_in(said.words, anywhere=True):
+                continue
+            if pattern.is_in(said.words, anywhere=False) or not only_reads(said):
+                return Match.YES
+    loose = (*facts.loose, *facts.inner)
+    if any(pattern.is_in(loose, anywhere=True) for pattern in patterns):
         return Match.MAYBE
     return Match.NO
 
 
-def _inner_words(facts: Facts) -> Iterator[str]:
-    """Yield the words within single words of what does more than read: code, nested commands."""
-    for said in facts.commands:
-        texts = [word for word in said.words if len(split_loosely(word)) > 1]
-        if texts and not only_reads(said):
-            for text in texts:
-                yield from split_loosely(text)
-
-
-def _allowed(rule: Rule, said: Said) -> bool:
-    """A command is covered by the rule, or needs none."""
-    return any(pattern.covers(said.words) for pattern in rule.commands) or only_reads(said)
-
-
-def only_reads(said: Said) -> bool:
-    """Say whether a command by itself is green."""
-    if len(said.words) == 2 and said.words[0] == "cd":
-        return True
-    return all(finding.lane is Lane.GREEN for finding in judge_argv(said.words, said.context))
+def _all_allowed(rule: Rule, facts: Facts) -> bool:
+    """Each command is covered by the rule, or needs none; and one is what the rule is about."""
+    patterns = [pattern for pattern in rule.commands if pattern.may_be_among(facts.names)]
+    covered = [any(p.covers(said.words) for p in patterns) for said in facts.commands]
+    return any(covered) and all(
+        is_covered or only_reads(said)
+        for is_covered, said in zip(covered, facts.commands, strict=True)
+    )
 
 
 def _all_inside(rule: Rule, facts: Facts) -> bool:

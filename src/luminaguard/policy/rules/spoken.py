@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from luminaguard.domain.calls import JsonValue
 from luminaguard.domain.verdict import Lane
-from luminaguard.policy.commands import MAX_TEXT_CHARS, judge_shell
+from luminaguard.policy.commands import MAX_TEXT_CHARS, judge_argv, judge_shell
 from luminaguard.policy.context import CallContext
 from luminaguard.policy.shell.commands import Redirect, SimpleCommand
 from luminaguard.policy.shell.walk import walked
@@ -40,6 +40,9 @@ class Spoken:
     """Files that redirections name."""
     unread: str = ""
     """Text that was not read as commands."""
+    piped: str = ""
+    """Everything behind the first pipe. What is given by a pipe could be a program's code, so what
+    allows wants this to only read."""
     is_plain: bool = True
     """The commands' words say all: nothing expands but names of files, no output is written and
     no input is given, and the directory is certain."""
@@ -54,6 +57,18 @@ def spoken(tool: str, arguments: Mapping[str, JsonValue], context: CallContext) 
     if tool == "shell":
         return _shell(str(arguments.get("command", "")), context, 0)
     return Spoken(unread=str(arguments.get("code", ""))[:MAX_TEXT_CHARS])
+
+
+def only_reads(said: Said) -> bool:
+    """Say whether a command by itself is green."""
+    if len(said.words) == 2 and said.words[0] == "cd":
+        return True
+    return all(finding.lane is Lane.GREEN for finding in judge_argv(said.words, said.context))
+
+
+def is_read(text: str, context: CallContext) -> bool:
+    """Say whether shell text by itself is green; nothing at all is."""
+    return not text or all(f.lane is Lane.GREEN for f in judge_shell(text, context))
 
 
 def _argv(words: Words, context: CallContext, depth: int) -> Spoken:
@@ -73,9 +88,8 @@ def _shell(text: str, context: CallContext, depth: int) -> Spoken:
         commands=tuple(said for part in parts for said in part.commands),
         targets=tuple(target for part in parts for target in part.targets),
         unread=" ".join([text if script.troubles else "", *(part.unread for part in parts)]),
-        is_plain=not script.troubles
-        and all(part.is_plain for part in parts)
-        and _pipes_only_into_reads(text, context),
+        piped=_piped(text) or "; ".join(part.piped for part in parts if part.piped),
+        is_plain=not script.troubles and all(part.is_plain for part in parts),
     )
 
 
@@ -89,6 +103,7 @@ def _command(command: SimpleCommand, context: CallContext, depth: int) -> Spoken
         commands=said.commands,
         targets=tuple(redirect.target.text for redirect in command.redirects),
         unread=said.unread,
+        piped=said.piped,
         is_plain=said.is_plain and is_certain and _are_plain(command.words),
     )
 
@@ -107,13 +122,10 @@ def _is_harmless(redirect: Redirect) -> bool:
     )
 
 
-def _pipes_only_into_reads(text: str, context: CallContext) -> bool:
-    """What is given by a pipe could be a program's code, so only what reads may be given it."""
+def _piped(text: str) -> str:
+    """Return everything behind the first pipe, wherever that stands."""
     pipe = _PIPE.search(text)
-    if pipe is None:
-        return True
-    findings = judge_shell(text[pipe.end() :], context)
-    return all(finding.lane is Lane.GREEN for finding in findings)
+    return text[pipe.end() :] or text if pipe else ""
 
 
 def _is_encodable(text: str) -> bool:

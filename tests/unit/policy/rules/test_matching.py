@@ -58,6 +58,12 @@ def test_where_it_may_be_meant_it_is_asked_about(command: str) -> None:
     assert matches(NO_PUSH, shell(command)) is not Match.NO
 
 
+def test_a_program_denied_by_its_path_is_denied_by_every_path() -> None:
+    text = '[[deny]]\nname = "x"\ncommand = "/usr/bin/git push"\n'
+    assert matches(text, shell("git push")) is Match.YES
+    assert matches(text, shell("/opt/git push")) is Match.YES
+
+
 def test_code_that_holds_a_denied_command_is_asked_about() -> None:
     code: dict[str, JsonValue] = {"code": "subprocess.run(['git', 'push'])"}
     call = ToolCall(call_id="c", tool="python", arguments=code)
