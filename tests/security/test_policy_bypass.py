@@ -31,7 +31,7 @@ BYPASSES: dict[str, list[str]] = {
         "find . | xargs rm", "xargs -I{} rm {}", "xargs -I % sh -c %", "parallel rm ::: x",
         "script -c ls", "unshare ls", "flock x ls", "command -p rm x", "bash -ic ls", "bash -s",
         "echo ls | bash", "sh <<< ls", "sh < x", "busybox sh -c ls", "toybox rm x",
-        "find . -exec rm {} +", "find . -exec sh -c 'rm $0' {} \\;", "xargs -a list echo",
+        "find . -exec rm {} +", "find . -exec sh -c 'rm $0' {} \\;", "xargs -a .env echo",
         "timeout 5 bash -c 'timeout 5 rm x'", "time -o x ls", "env -C / rm x", "env --chdir=/ rm x",
     ],
     "environment": [

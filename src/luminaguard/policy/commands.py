@@ -93,7 +93,7 @@ def _judge_command(
 ) -> list[Finding]:
     findings: list[Finding] = []
     for name, value in command.prefix if command.words else ():
-        if not only_formats(name, value):
+        if not (only_formats(name, value) or (name == "IFS" and _is_read(command))):
             why = f"{shown(name)} is set for the command, and may change what it does"
             findings.append(unknown_effect(why, rule="sets-environment"))
     for redirect in command.redirects:
@@ -101,6 +101,11 @@ def _judge_command(
     if command.words:
         findings += judge_words(command, context, asking)
     return findings or [pure_read("the shell")]
+
+
+def _is_read(command: SimpleCommand) -> bool:
+    """Say whether it is `read`, whose own word splitting is what IFS is set for."""
+    return command.words[0].exact and command.words[0].text == "read"
 
 
 def _judge_redirect(

@@ -78,6 +78,11 @@ _READABLE_KERNEL_FILES = frozenset({
     "/proc/sys/kernel/hostname", "/proc/sys/kernel/osrelease", "/proc/sys/fs/file-max",
     "/sys/class/net", "/proc", "/sys", "/dev", "/proc/vmstat", "/proc/interrupts", "/proc/devices",
 })  # fmt: skip
+_READABLE_KERNEL_FILE = re.compile(
+    r"/proc/(?:self|\d+)/(?:status|stat|comm|limits|cgroup|io|mounts|mountinfo)"
+    r"|/sys/class/net/[^/]+/(?:address|operstate|mtu|speed|carrier|duplex)"
+    r"|/sys/class/(?:thermal|power_supply)/[^/]+/(?:temp|type|capacity|status)"
+)
 """What tells of the machine alone."""
 
 _KERNEL = ("/proc", "/sys", "/dev")
@@ -114,22 +119,28 @@ _AIMED_NAMES = (
     "service-account.json", "api_key.txt", "api_keys.json", "secrets.toml", "secrets.env",
 )  # fmt: skip
 """The same, but `*.json` and the like are not aimed at them."""
+_CLASS = re.compile(r"\[[^]]*\]")
+_LITERAL = re.compile(r"[a-z0-9]")
 _BROAD = re.compile(r"\*+(?:\.\*|\.[a-z0-9]{1,6})?|[^*?\[]*")
 _SECRET_SUFFIX = re.compile(
     r"\*+\.(?:pem|key|p12|pfx|jks|keystore|kdbx|ppk|gpg|env|asc|keytab|tfstate|tfvars|ovpn|age)"
 )
 
 
-def glob_may_be_secret(shape: str, *, broad: bool) -> bool:
+def glob_may_be_secret(shape: str, *, broad: bool, names: bool = False) -> bool:
     """Say whether a pattern for `fnmatch` is aimed at files that are named like secrets.
 
     Args:
         shape: A path with `*`, `?` and `[…]` in it.
         broad: Patterns that match nearly everything (`*`, `*.txt`) count as aimed as well.
+        names: Only names are read: patterns that match many of them (`.*`) are not aimed.
     """
-    return any(
-        _aimed(part, broad=broad) for part in shape.lower().split("/") if part
-    ) or looks_secret(shape.replace("*", "").replace("?", ""))
+    parts = [part for part in shape.lower().split("/") if part]
+    if names:
+        parts = [part for part in parts if len(_LITERAL.findall(_CLASS.sub("", part))) > 1]
+    return any(_aimed(part, broad=broad) for part in parts) or looks_secret(
+        shape.replace("*", "").replace("?", "")
+    )
 
 
 @lru_cache(maxsize=2000)
@@ -157,7 +168,9 @@ def secret_in_text(text: str) -> str | None:
 
 def is_kernel_file(path: str) -> bool:
     """Say whether an absolute path lies where files are not files: /proc, /sys, /dev."""
-    return path not in _READABLE_KERNEL_FILES and any(is_inside(path, top) for top in _KERNEL)
+    if path in _READABLE_KERNEL_FILES or _READABLE_KERNEL_FILE.fullmatch(path):
+        return False
+    return any(is_inside(path, top) for top in _KERNEL)
 
 
 def is_inside(path: str, root: str) -> bool:

@@ -53,7 +53,7 @@ def judge_word(
             found += judge_location(_absolute(word.text, cwd), context, contents=contents)
         return found
     if word.printed and not word.globs:
-        if not contents and not glob_may_be_secret(word.shape, broad=False):
+        if not contents and not glob_may_be_secret(word.shape, broad=False, names=True):
             return []
         return [_untold(word, "names a file that only running it tells")]
     return _judge_glob(word, cwds, context, contents=contents)
@@ -81,7 +81,9 @@ def _judge_glob(
         whole = normpath(join(cwd, word.head.rpartition("/")[0] or "."))
         inside = context.inside(whole) is not None
         climbs = ".." in word.shape
-        if glob_may_be_secret(word.shape, broad=contents and (not inside or climbs)):
+        if glob_may_be_secret(
+            word.shape, broad=contents and (not inside or climbs), names=not contents
+        ):
             return [reads_secret(word.text)]
         found = judge_location(whole, context, contents=contents)
         if found:

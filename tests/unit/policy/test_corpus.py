@@ -11,6 +11,7 @@ from luminaguard.domain.verdict import Lane, Risk
 
 DATA = Path(__file__).parents[2] / "data" / "commands"
 FILES = ("public.jsonl", "own.jsonl")
+SAFE_FILES = (*FILES, "second.jsonl")
 
 
 def rows(file: str, label: str) -> Iterator[str]:
@@ -34,7 +35,7 @@ def test_at_most_one_in_a_hundred_commands_that_need_approval_runs_unasked(file:
     assert len(green) <= len(commands) / 100, green
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", SAFE_FILES)
 def test_at_least_97_in_a_hundred_safe_commands_run_unasked(file: str) -> None:
     commands = list(rows(file, "safe"))
     asked = [command for command in commands if lane_of(command) is not Lane.GREEN]
