@@ -117,7 +117,7 @@ def _apart(token: str, known: Lexicon) -> list[str]:
 
 def _pieces(token: str, known: Lexicon, at_most: int) -> list[str]:
     if _is_known(token, known):
-        return [token]
+        return [] if token in _CONJUNCTIONS else [token]  # "editor" is not "edit or"
     if at_most == 1:
         return []
     for cut in range(len(token) - 2, 1, -1):
@@ -235,4 +235,6 @@ def _reading(tokens: Sequence[str]) -> Reading:
     known = lexicon()
     if any(word.kind is Kind.READ for word in _classes(tokens, known)):
         return Reading.STRONG
-    return Reading.WEAK if known.read_nouns.intersection(tokens) else Reading.NONE
+    many = tokens[-1:] and known.words.get(tokens[-1], UNKNOWN)
+    is_plural = many and many.kind is Kind.NOUN and tokens[-1].endswith("s")
+    return Reading.WEAK if is_plural or known.read_nouns.intersection(tokens) else Reading.NONE

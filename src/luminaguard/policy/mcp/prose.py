@@ -35,7 +35,7 @@ MAX_DESCRIPTION_CHARS = 16_384
 """Longer ones are not read, so nothing is proven by them. Real ones are below 8,000."""
 
 _SENTENCES = re.compile(r"[.!?]+(?=\s|$)|[\n\r|•;:]| [-–—*] ")  # noqa: RUF001
-_CODE = re.compile(r"`[^`]*`|\"[^\"]*\"|(?<!\w)'[^']*'(?!\w)|\S*_\S*")
+_CODE = re.compile(r"`[^`]*`|\"[^\"]*\"|(?<!\w)'[^']*'(?!\w)|(?<!\S)\S*_\S*")
 _BRACKETS = re.compile(r"[()\[\]{}]")
 _WORDS = re.compile(r"[a-z]+(?:['’][a-z]+)?|[,/&+]")  # noqa: RUF001
 _JOINS = frozenset((",", "/", "&", "+", "and", "or", "then", "plus"))
@@ -257,6 +257,8 @@ def _is_verb(words: Sequence[str], at: int, word: Word, known: Lexicon) -> bool:
         return following not in _AFTER_NOUNS
     if _has_object(words, at, known):
         return True
+    if at and words[at - 1] in _JOINS:
+        return word.kind is Kind.VERBISH and following not in _AFTER_NOUNS
     return word.kind is Kind.VERBISH and word.form is Form.BASE
 
 
