@@ -4,7 +4,7 @@ import pytest
 
 from luminaguard.domain.verdict import Lane
 from luminaguard.policy.mcp.names import Reading, judge_name
-from mcptools import LYING, judged
+from mcptools import DATA, LYING, judged
 
 SPELLINGS = (
     "get_and_delete_file",
@@ -145,3 +145,16 @@ def test_without_hints_both_name_and_description_must_show_a_read() -> None:
     assert judged("get_balance", description="Get the balance.").lane is Lane.GREEN
     assert judged("get_balance", description="The balance.").lane is Lane.RED
     assert judged("get_balance").lane is Lane.RED
+
+
+@pytest.mark.guarantee("G5")
+def test_no_name_of_a_tool_that_writes_reads_like_a_read() -> None:
+    names = (DATA / "writing_names.txt").read_text().split()
+    assert [name for name in names if judge_name(name).reading is not Reading.NONE] == []
+    assert len(names) > 300
+
+
+def test_nearly_every_name_of_a_tool_that_reads_is_seen_to() -> None:
+    names = (DATA / "reading_names.txt").read_text().split()
+    missed = [name for name in names if judge_name(name).reading is Reading.NONE]
+    assert len(missed) / len(names) <= 0.05, missed
