@@ -96,8 +96,8 @@ def _asks_version(name: str, words: tuple[Word, ...]) -> bool:
 
 def _program(name: str, rest: list[Word]) -> tuple[Program | Refused | None, list[Word]]:
     """Return the entry for a program or its subcommand, and the words after both."""
-    programs = built_in().programs
-    program = programs.get(name)
+    programs = built_in()
+    program = programs.find(name)
     while program is not None and program.subcommands:
         taken = before_operand(program, rest)
         if isinstance(taken, Refused):
@@ -108,7 +108,7 @@ def _program(name: str, rest: list[Word]) -> tuple[Program | Refused | None, lis
                 return program, rest
             return Refused(token=program.name, why="is given no subcommand"), rest
         word = rest[at]
-        inner = programs.get(f"{program.name} {word.text}") if word.exact else None
+        inner = programs.find(f"{program.name} {word.text}") if word.exact else None
         if inner is None:
             why = "is a subcommand that is not known to only read"
             return Refused(token=word.text, why=why), rest

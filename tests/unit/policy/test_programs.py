@@ -1,5 +1,7 @@
 """The table of programs: its examples hold, and mistakes in it are found when it is read."""
 
+import re
+
 import pytest
 
 from judging import lane_of
@@ -7,10 +9,12 @@ from luminaguard.domain.verdict import Lane
 from luminaguard.errors import PolicyError
 from luminaguard.policy.programs.loader import built_in, table
 
-PROGRAMS = built_in().programs
+TABLE = built_in()
+PROGRAMS = {name: found for name in TABLE.names if (found := TABLE.find(name))}
+WITH_EXAMPLES = TABLE.programs
 
 
-@pytest.mark.parametrize("name", sorted(n for n, p in PROGRAMS.items() if p.safe or p.ask))
+@pytest.mark.parametrize("name", sorted(n for n, p in WITH_EXAMPLES.items() if p.safe or p.ask))
 def test_the_examples_next_to_an_entry_are_judged_as_they_say(name: str) -> None:
     program = PROGRAMS[name]
     assert [c for c in program.safe if lane_of(c) is not Lane.GREEN] == []
@@ -53,3 +57,8 @@ def test_an_unknown_key_comes_with_a_suggestion() -> None:
     with pytest.raises(PolicyError) as caught:
         table({"mine.toml": "[ls]\noptoins = '-a'"})
     assert "options" in (caught.value.hint or "")
+
+
+def test_every_expression_for_operands_compiles() -> None:
+    for program in TABLE.programs.values():
+        re.compile(program.each)

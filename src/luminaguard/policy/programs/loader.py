@@ -7,7 +7,6 @@ in the tests for the files of the package, whenever a file of a user's own is lo
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -46,28 +45,30 @@ def table(sources: Mapping[str, str]) -> Table:
         PolicyError: A file is not TOML, or says something that has no meaning.
     """
     programs: dict[str, Program] = {}
+    aliases: dict[str, str] = {}
     effects: dict[str, Effect] = {}
     for name, text in sources.items():
         try:
             parsed = tomllib.loads(text)
         except tomllib.TOMLDecodeError as exc:
             raise PolicyError(f"{name}: {exc}", hint="the file must be TOML") from exc
+        effects.update(_effects(name, parsed.pop("effect", [])))
         for key, value in parsed.items():
-            if key == "effect":
-                effects.update(_effects(name, value))
-            else:
-                for program in _programs(name, key, value):
-                    programs[program.name] = program
-    for key in tuple(programs):
-        parent = key.rpartition(" ")[0]
-        while parent:
-            known = programs.get(parent) or Program(name=parent, bare=False)
-            programs[parent] = replace(known, subcommands=True)
-            parent = parent.rpartition(" ")[0]
-    return Table(programs, effects, frozenset(n for n in (*programs, *effects) if " " not in n))
+            program, others = _program(name, key, value)
+            programs[key] = program
+            aliases.pop(key, None)
+            aliases.update(dict.fromkeys(others, key))
+    for key in programs:
+        aliases.pop(key, None)
+    names = [*programs, *aliases]
+    parents = frozenset(
+        " ".join(words[:count]) for words in map(str.split, names) for count in range(1, len(words))
+    )
+    versioned = frozenset(n for n in (*names, *parents, *effects) if " " not in n)
+    return Table(programs, aliases, effects, parents, versioned)
 
 
-def _programs(file: str, name: str, entry: object) -> list[Program]:
+def _program(file: str, name: str, entry: object) -> tuple[Program, list[str]]:
     if not isinstance(entry, dict):
         raise PolicyError(f"{file}: {name!r} must be a table", hint=f"write [{name}]")
     given = cast("dict[str, object]", entry)
@@ -84,7 +85,6 @@ def _programs(file: str, name: str, entry: object) -> list[Program]:
         for kind in _REFUSALS
         for option in _options(file, str(given.get(kind, "")), whole=whole)
     }
-    each = given.get("each")
     options = _options(file, str(given.get("options", "")), whole=whole)
     if both := set(options) & set(refused):
         raise PolicyError(
@@ -105,7 +105,7 @@ def _programs(file: str, name: str, entry: object) -> list[Program]:
         most=_number(given.get("most"), 10_000),
         least=_number(given.get("least"), 0),
         frees=_names(given.get("frees")),
-        each=re.compile(str(each)) if each is not None else None,
+        each=str(given.get("each", "")),
         needs=_names(given.get("needs")),
         gives=_names(given.get("gives")),
         recursive=_names(given.get("recursive")),
@@ -114,8 +114,8 @@ def _programs(file: str, name: str, entry: object) -> list[Program]:
         safe=_examples(given.get("safe", ())),
         ask=_examples(given.get("ask", ())),
     )
-    others = (part.strip() for part in str(given.get("also", "")).split(",") if part)
-    return [first, *(replace(first, name=other, safe=(), ask=()) for other in others)]
+    others = [part.strip() for part in str(given.get("also", "")).split(",") if part]
+    return first, others
 
 
 def _number(given: object, default: int) -> int:

@@ -1,5 +1,6 @@
 """Holds the words of one command against what the table says of its program."""
 
+import re
 from dataclasses import dataclass, field
 
 from luminaguard.policy.programs.program import Operands, Program, Reads, Value
@@ -254,9 +255,9 @@ def _sorted(program: Program, split: _Split) -> Reading | Refused:
         return Refused(token=program.name, why="is not told what to show", kind="secrets")
     if program.operands is Operands.NONE and operands:
         return Refused(token=operands[0].text, why="is an operand where a read has none")
-    if program.each is not None:
+    if program.each:
         for word in operands:
-            if not word.exact or not program.each.fullmatch(word.text):
+            if not word.exact or not re.fullmatch(program.each, word.text):
                 return Refused(token=word.text, why="is an operand that is not known to only read")
     reading = Reading()
     scripts = [word for _, value, word in split.values if value is Value.SCRIPT]

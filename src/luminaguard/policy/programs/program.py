@@ -1,7 +1,6 @@
 """What the table says of one program, or of one subcommand of it."""
 
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -78,8 +77,8 @@ class Program:
     """Options with which it only lists: `most` does not apply, and nothing wrapped is run."""
     least: int = 0
     """Operands that it must have: with fewer, some programs show or do everything."""
-    each: re.Pattern[str] | None = None
-    """What each operand must look like."""
+    each: str = ""
+    """A regular expression that each operand must match; compiled when first needed."""
     needs: frozenset[str] = frozenset()
     """Options of which one must be there for it to be a read."""
     gives: frozenset[str] = frozenset()
@@ -119,7 +118,25 @@ class Table:
 
     programs: dict[str, Program]
     """Words that call it → how it is read."""
+    aliases: dict[str, str]
+    """Other words that call it → those that it is listed under."""
     effects: dict[str, Effect]
     """Words that call it → what it does."""
+    parents: frozenset[str]
+    """Words that a subcommand follows."""
     versioned: frozenset[str]
     """Programs that may be asked for their version or help."""
+
+    def find(self, name: str) -> Program | None:
+        """Return how a program or subcommand is read; None if it is not listed."""
+        listed = self.aliases.get(name)
+        known = self.programs.get(name if listed is None else listed)
+        if name not in self.parents:
+            return known if listed is None or known is None else replace(known, name=name)
+        known = known or Program(name=name, bare=False)
+        return replace(known, name=name, subcommands=True)
+
+    @property
+    def names(self) -> list[str]:
+        """Every name that calls something listed, sorted."""
+        return sorted({*self.programs, *self.aliases})
