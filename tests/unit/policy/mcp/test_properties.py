@@ -107,11 +107,8 @@ def test_safety_prose_never_releases_a_write(
 def test_schema_fields_and_arguments_never_release_a_write(
     row: Labeled, fields: dict[str, Any], annotations: dict[str, Any]
 ) -> None:
-    schema = {
-        "type": "object",
-        "properties": {name: {} for name in fields},
-        "required": list(fields),
-    }
+    required = [*row.required, *fields]
+    schema = {"type": "object", "properties": {name: {} for name in required}, "required": required}
     judged = row.judged(schema=schema, arguments=fields, annotations=annotations)
     assert judged.lane is Lane.RED
 
