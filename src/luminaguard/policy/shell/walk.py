@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 MAX_ITEMS = 12
 """Words of one `for` loop that are each followed; with more, the variable is taken as unknown."""
-MAX_COMMANDS = 3000
+MAX_COMMANDS = 400
+"""A text with more is not looked through: nobody would read it on a card either."""
 MAX_DIRECTORIES = 8
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
