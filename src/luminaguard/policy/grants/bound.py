@@ -15,8 +15,16 @@ DigestOf = Callable[[str], str | None]
 """Path in the workspace → SHA-256 of the file that the guest was given there; None without one."""
 
 _INTERPRETERS = frozenset((
-    "python", "sh", "bash", "dash", "node", "ruby", "perl", "php", "lua", "deno", "bun",
+    "python", "source", ".", "sh", "bash", "dash", "node", "ruby", "perl", "php", "lua", "deno",
+    "bun",
 ))  # fmt: skip
+_WRAPPERS = frozenset((
+    "env", "timeout", "nohup", "nice", "ionice", "setsid", "time", "watch", "stdbuf", "xargs",
+    "sudo", "su", "doas", "command", "exec", "eval", "builtin", "busybox", "find", "parallel",
+    "strace", "ltrace", "gdb", "script", "flock", "chrt", "taskset", "unshare", "entr", "uv", "npx",
+    "poetry", "pipenv", "bundle", "coverage",
+))  # fmt: skip
+"""Which of their words they run is not looked into: every file that they name is bound."""
 _READ_BY: Mapping[str, tuple[str, ...]] = {
     "make": ("GNUmakefile", "makefile", "Makefile"),
     "npm": ("package.json",),
@@ -44,12 +52,14 @@ def run_files(words: Words, context: CallContext, digest_of: DigestOf) -> dict[s
             return None
         found[inside] = digest
     name = program_name(program)
-    if name.rstrip("0123456789.") in _INTERPRETERS:
+    runs_others = name in _WRAPPERS
+    if runs_others or (name.rstrip("0123456789.") or name) in _INTERPRETERS:
         for word in words[1:]:
             inside, digest = _held(word, context, digest_of)
             if digest is not None:
                 found[inside] = digest
-                break
+                if not runs_others:
+                    break
     for word in _READ_BY.get(name, ()):
         inside, digest = _held(word, context, digest_of)
         if digest is not None:

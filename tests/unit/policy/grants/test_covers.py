@@ -146,6 +146,9 @@ def test_a_grant_for_exactly_this_covers_this_call_with_this_effect_only() -> No
     ("./scripts/x.sh now", "scripts/x.sh"), ("bash scripts/x.sh", "scripts/x.sh"),
     ("cd scripts && ./x.sh", "scripts/x.sh"), ("python3 -u src/a.py", "src/a.py"),
     ("make all", "Makefile"), ("bash -c 'make all'", "Makefile"),
+    (". scripts/x.sh", "scripts/x.sh"),
+    ("timeout 5 ./scripts/x.sh", "scripts/x.sh"), ("source ./scripts/x.sh", "scripts/x.sh"),
+    ("env -i sh -x scripts/x.sh", "scripts/x.sh"),
 ])  # fmt: skip
 @pytest.mark.parametrize("scope", [GrantScope.PATTERN, GrantScope.EXACT])
 def test_a_grant_is_bound_to_what_is_in_the_files_that_it_runs(
