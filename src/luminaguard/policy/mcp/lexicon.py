@@ -107,6 +107,8 @@ class Lexicon:
     sql_reads: frozenset[str]
     sql_never: frozenset[str]
     sql_functions: frozenset[str]
+    examples: Mapping[str, tuple[str, ...]]
+    """Names that must be taken for `reads`, for `things` that are read, and for `writes`."""
 
 
 @cache
@@ -145,9 +147,12 @@ def _built(table: Mapping[str, Any]) -> Lexicon:
         if base not in words or words[base].kind is Kind.NOUN:
             words |= _forms(base, _kind(base, either, verbish), rest, irregular, {})
     reads = frozenset(table["reads"]["words"].split())
+    fixed = {
+        base: Word(base=base, kind=Kind.READ) for base in table["fixed_reads"]["words"].split()
+    }
     only_in_prose = frozenset(table["reads"]["only_in_prose"].split())
     return Lexicon(
-        words=words | _reads(reads - only_in_prose, irregular),
+        words=words | _reads(reads - only_in_prose, irregular) | fixed,
         in_prose=words | _reads(reads, irregular),
         harmless=_harmless(table["harmless"]),
         write_phrases=phrases,
@@ -169,6 +174,7 @@ def _built(table: Mapping[str, Any]) -> Lexicon:
         sql_reads=frozenset(table["sql"]["reads"].split()),
         sql_never=frozenset(table["sql"]["never"].split()),
         sql_functions=frozenset(table["sql"]["functions"].split()),
+        examples={kind: tuple(names.split()) for kind, names in table["examples"].items()},
     )
 
 

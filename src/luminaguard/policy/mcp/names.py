@@ -5,12 +5,13 @@ words taken apart), and the strictest reading counts: a name that hides a verb i
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
+from luminaguard.errors import PolicyError
 from luminaguard.policy.mcp.evidence import (
     ADDRESS,
     SECRET,
@@ -63,9 +64,39 @@ class NameEvidence:
     reading: Reading
 
 
-@lru_cache(maxsize=4096)
 def judge_name(name: str) -> NameEvidence:
-    """Return what speaks against a name, and whether it is the name of a read."""
+    """Return what speaks against a name, and whether it is the name of a read.
+
+    Raises:
+        PolicyError: the words do not even read their own examples as they should.
+    """
+    check_examples(lexicon().examples)
+    return _judged(name)
+
+
+def check_examples(examples: Mapping[str, Sequence[str]]) -> None:
+    """Raise unless every example is read as what it is listed under: each kind once, then cached.
+
+    Raises:
+        PolicyError: one is not; the message names it.
+    """
+    for kind, names in examples.items():
+        if wrong := _misread(kind, tuple(names)):
+            raise PolicyError(
+                f"the words that MCP tools are judged by take {wrong!r} for something else than "
+                f"their example of {kind}",
+                hint="reinstall luminaguard",
+            )
+
+
+@cache
+def _misread(kind: str, names: tuple[str, ...]) -> str | None:
+    wanted = {"reads": Reading.STRONG, "things": Reading.WEAK, "writes": Reading.NONE}[kind]
+    return next((name for name in names if _judged(name).reading is not wanted), None)
+
+
+@lru_cache(maxsize=4096)
+def _judged(name: str) -> NameEvidence:
     if len(name) > MAX_NAME_CHARS or not _READABLE.match(name):
         why = "the tool's name is not of plain letters, digits, '_', '-' and '.'"
         return NameEvidence(
@@ -235,6 +266,6 @@ def _reading(tokens: Sequence[str]) -> Reading:
     known = lexicon()
     if any(word.kind is Kind.READ for word in _classes(tokens, known)):
         return Reading.STRONG
-    many = tokens[-1:] and known.words.get(tokens[-1], UNKNOWN)
-    is_plural = many and many.kind is Kind.NOUN and tokens[-1].endswith("s")
+    last = tokens[-1] if tokens else ""
+    is_plural = last.endswith("s") and known.words.get(last, UNKNOWN).kind is Kind.NOUN
     return Reading.WEAK if is_plural or known.read_nouns.intersection(tokens) else Reading.NONE

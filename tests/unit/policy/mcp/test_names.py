@@ -3,7 +3,9 @@
 import pytest
 
 from luminaguard.domain.verdict import Lane
-from luminaguard.policy.mcp.names import Reading, judge_name
+from luminaguard.errors import PolicyError
+from luminaguard.policy.mcp.lexicon import lexicon
+from luminaguard.policy.mcp.names import Reading, check_examples, judge_name
 from mcptools import DATA, LYING, judged
 
 SPELLINGS = (
@@ -158,3 +160,13 @@ def test_nearly_every_name_of_a_tool_that_reads_is_seen_to() -> None:
     names = (DATA / "reading_names.txt").read_text().split()
     missed = [name for name in names if judge_name(name).reading is Reading.NONE]
     assert len(missed) / len(names) <= 0.05, missed
+
+
+@pytest.mark.guarantee("G4")
+@pytest.mark.parametrize(
+    ("kind", "name"), [("reads", "delete_file"), ("writes", "get_file"), ("things", "get_file")]
+)
+def test_words_that_misread_an_example_judge_nothing(kind: str, name: str) -> None:
+    check_examples(lexicon().examples)
+    with pytest.raises(PolicyError, match=name):
+        check_examples({**lexicon().examples, kind: (name,)})
