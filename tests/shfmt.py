@@ -1,9 +1,13 @@
 """Another parser of shell as a referee: what mvdan/sh sees in a text."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -19,7 +23,7 @@ def seen_by_shfmt(text: str) -> list[tuple[str | None, ...]] | None:
     None instead of a list where the text is not shell.
     """
     done = subprocess.run(
-        ["shfmt", "--to-json", "-ln", "bash"],
+        [_program(), "--to-json", "-ln", "bash"],
         input=text.encode(),
         capture_output=True,
         timeout=20,
@@ -28,6 +32,14 @@ def seen_by_shfmt(text: str) -> list[tuple[str | None, ...]] | None:
     if done.returncode:
         return None
     return list(_calls(json.loads(done.stdout)))
+
+
+def _program() -> str:
+    """Return the referee's program, which is installed beside the interpreter of the tests."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    found = shutil.which("shfmt", path=places)
+    assert found, "shfmt is not installed: pip install shfmt-py"
+    return found
 
 
 def _calls(node: Any) -> Iterator[tuple[str | None, ...]]:

@@ -4,8 +4,6 @@ A second parser of shell is the referee: what it sees, the policy must have seen
 """
 
 import json
-import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -119,12 +117,6 @@ def agrees_with_referee(text: str) -> None:
             continue
         assert words[0] in names, words
         assert None in words or words in ours, words
-
-
-@pytest.fixture(scope="module", autouse=True)
-def referee_on_path() -> None:
-    """The referee is installed beside the interpreter that runs the tests."""
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 def test_the_referee_sees_no_command_that_the_policy_did_not_see() -> None:
