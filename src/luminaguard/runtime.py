@@ -34,6 +34,7 @@ from luminaguard.pipeline.guard import Guard
 from luminaguard.pipeline.judging import Judging
 from luminaguard.pipeline.machine import SessionMachine
 from luminaguard.pipeline.record import Recorder
+from luminaguard.pipeline.replay import recent_calls
 from luminaguard.pipeline.standing import StandingYeses
 from luminaguard.pipeline.tree import SessionTree, TreeSettings
 from luminaguard.policy.grants.book import GrantBook
@@ -244,6 +245,7 @@ class Session:
             session_id=self.id,
             offering=Offering(now=utc_now, lifetime=lifetime),
             book=book,
+            recent=lambda: recent_calls(self._settings.state_dir),
         )
 
     async def _own_log(self, stack: AsyncExitStack) -> AuditLog:

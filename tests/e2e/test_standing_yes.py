@@ -153,6 +153,17 @@ async def test_an_offer_says_what_it_covers_and_what_else(world: World) -> None:
     assert any("src/another/file" in also for also in pattern.also)
 
 
+async def test_an_offer_shows_calls_of_the_past_that_it_would_also_let_through(
+    world: World,
+) -> None:
+    restyle(world)
+    await calls(world, FixedApprover([End.REJECTED]), ("restyle", "src/two.py", "tidy"))
+    (world.workspace / "src/two.py").write_text("two")
+    asked = FixedApprover([End.REJECTED])
+    await calls(world, asked, ("restyle", "src/main.py", "tidy"))
+    assert asked.cards[0].offers[-1].also[0] == "restyle src/two.py tidy"
+
+
 @pytest.mark.guarantee("G2")
 async def test_a_policy_that_changes_while_the_human_decides_is_a_conflict(world: World) -> None:
     restyle(world)

@@ -8,19 +8,25 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import cast
 
+from luminaguard.audit.query import Query
+from luminaguard.audit.reader import AuditReader
 from luminaguard.audit.records import Record, RecordKind
 from luminaguard.audit.redact import REDACTED
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.changeset import Change, ChangeKind, Changeset, Mark
 from luminaguard.domain.verdict import Lane, Verdict
+from luminaguard.errors import AuditError
 from luminaguard.policy.grants.covers import is_asked_for
 from luminaguard.policy.policy import CallContext, Policy
 from luminaguard.policy.standing import StandingYes, never_stands
 from luminaguard.policy.taint import TAINTED
 
 Fields = Mapping[str, JsonValue]
+
+RECENT_CALLS = 50
 
 
 class Fate(StrEnum):
@@ -79,17 +85,39 @@ def replay(records: Iterable[Record], policy: Policy) -> Iterator[Replayed]:
             yield _replayed(story, places.get(session_id, ""), policy)
 
 
-def _replayed(story: Mapping[str, Record], workspace: str, policy: Policy) -> Replayed:
-    record = story[RecordKind.CALL_PROPOSED]
+def recent_calls(state_dir: Path) -> tuple[ToolCall, ...]:
+    """Return calls that were proposed lately, newest first, as far as they are on record whole.
+
+    None where the log cannot be read: they only serve as examples.
+    """
+    query = Query(kind=RecordKind.CALL_PROPOSED, limit=RECENT_CALLS)
+    try:
+        records = AuditReader(state_dir).find(query)
+    except AuditError:
+        return ()
+    found = ((_call(record), record) for record in records)
+    return tuple(call for call, record in found if _is_whole(call, record))
+
+
+def _call(record: Record) -> ToolCall:
     given = _object(record.body, "call")
-    call = ToolCall(
+    return ToolCall(
         call_id=record.call_id or "",
         tool=str(given.get("tool", "")),
         arguments=_object(given, "arguments"),
     )
+
+
+def _is_whole(call: ToolCall, record: Record) -> bool:
+    return call.digest == _object(record.body, "call").get("digest")
+
+
+def _replayed(story: Mapping[str, Record], workspace: str, policy: Policy) -> Replayed:
+    record = story[RecordKind.CALL_PROPOSED]
+    call = _call(record)
     was = _fate_then(story)
     now, verdict = Fate.UNDECIDABLE, None
-    if call.digest == given.get("digest") and workspace and not _was_tainted(record):
+    if _is_whole(call, record) and workspace and not _was_tainted(record):
         now, verdict = _fate_now(call, CallContext(workspace=workspace), story, policy)
     return Replayed(
         seq=record.seq,

@@ -1,9 +1,7 @@
 """Yeses that were given beforehand: finding one, using one, and keeping a new one."""
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from anyio import to_thread
 
@@ -21,9 +19,6 @@ from luminaguard.policy.grants.offers import Offer, Offering
 from luminaguard.policy.rules.facts import facts_of
 from luminaguard.policy.standing import NoStandingYes, StandingYes
 
-RECENT_CALLS = 50
-"""Kept of a session, to show what a wider grant would also let through."""
-
 
 @dataclass(slots=True, kw_only=True)
 class StandingYeses:
@@ -35,9 +30,9 @@ class StandingYeses:
     offering: Offering
     book: GrantBook | None
     """None where nothing is remembered."""
-    _recent: deque[ToolCall] = field(
-        default_factory=lambda: deque[ToolCall](maxlen=RECENT_CALLS), init=False
-    )
+    recent: Callable[[], Sequence[ToolCall]]
+    """Gives calls that were made lately: what a wider grant would also let through is shown by
+    them. Blocking."""
 
     async def find(
         self, call: ToolCall, verdict: Verdict, rehearsal: Rehearsal
@@ -53,12 +48,14 @@ class StandingYeses:
         self, call: ToolCall, verdict: Verdict, rehearsal: Rehearsal
     ) -> tuple[Offer, ...]:
         """Return the ways to remember a yes to this call."""
-        recent = tuple(reversed(self._recent))
-        self._recent.append(call)
         if self.book is None:
             return ()
-        question = partial(self._question, call, verdict, rehearsal)
-        return await to_thread.run_sync(lambda: self.offering.offers(question(), recent))
+
+        def made() -> tuple[Offer, ...]:
+            question = self._question(call, verdict, rehearsal)
+            return self.offering.offers(question, self.recent())
+
+        return await to_thread.run_sync(made)
 
     async def keep(self, grant: Grant) -> None:
         """Keep what was granted.
