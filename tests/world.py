@@ -74,8 +74,8 @@ class World:
         return AuditReader(self.root / "state").verify().ok
 
 
-def make_world(root: Path) -> World:
-    """Return a world below `root`, with a small project in it."""
+def small_world(root: Path) -> World:
+    """Return a world around a small project in `root`."""
     workspace = root / "project"
     (workspace / "src").mkdir(parents=True)
     (workspace / "src" / "main.py").write_text("print('one')\n")

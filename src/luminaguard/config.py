@@ -83,6 +83,14 @@ class PolicySettings:
 
     no_effect: bool = True
     """A call that is red only because its effect was unknown is released when it had none."""
+    rules: str = ""
+    """Your rules file, from the configuration file's directory; empty: policy.toml."""
+    project_rules: bool = True
+    """Read luminaguard-policy.toml of a workspace, which may only tighten."""
+    grants: bool = True
+    """Offer to remember approvals, and use those that were."""
+    grant_lifetime_s: float = _within(60.0, 7 * 86_400.0, 8 * 3600.0)
+    """Seconds until a remembered approval expires."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +126,16 @@ class Settings:
     def runtime_dir(self) -> Path:
         """Private directory for locks of living processes."""
         return self.state_dir / "run"
+
+    @property
+    def grants_dir(self) -> Path:
+        """Private directory for remembered approvals."""
+        return self.state_dir / "grants"
+
+    @property
+    def rules_file(self) -> Path:
+        """The user's own rules; the file need not exist."""
+        return self.config_file.parent / (self.policy.rules or "policy.toml")
 
     @property
     def own_dirs(self) -> tuple[Path, ...]:

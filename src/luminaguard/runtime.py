@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,7 +25,7 @@ from luminaguard.config import Settings, load
 from luminaguard.deciders import opened_queue
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.outcome import Outcome
-from luminaguard.errors import LuminaGuardError, RecoveryNeeded
+from luminaguard.errors import ConfigError, LuminaGuardError, RecoveryNeeded
 from luminaguard.image.image import GuestImage
 from luminaguard.llm.model import ChatModel, Message, Role
 from luminaguard.llm.usage import Usage
@@ -32,10 +33,17 @@ from luminaguard.machines import machine_spec
 from luminaguard.pipeline.aftermath import end_what_was_left
 from luminaguard.pipeline.ask import Asking
 from luminaguard.pipeline.guard import Guard
+from luminaguard.pipeline.judging import Judging
 from luminaguard.pipeline.machine import SessionMachine
 from luminaguard.pipeline.record import Recorder
+from luminaguard.pipeline.replay import recent_calls
+from luminaguard.pipeline.standing import StandingYeses
 from luminaguard.pipeline.tree import SessionTree, TreeSettings
-from luminaguard.policy.policy import CallContext, Policy
+from luminaguard.policy.grants.book import GrantBook
+from luminaguard.policy.grants.offers import Offering
+from luminaguard.policy.policy import CallContext
+from luminaguard.policy.rules.files import RuleFiles
+from luminaguard.policy.source import PolicySource
 from luminaguard.tools.commands import ExecTool
 from luminaguard.tools.toolbox import Toolbox, agent_tools
 from luminaguard.vm.direct import DirectSource
@@ -237,8 +245,8 @@ class Session:
                 f"an earlier commit to {root.path} ended half way, and files changed since",
                 hint=f"luminaguard recover -w {root.path}",
             )
-        policy = Policy()
-        recorder = Recorder(log=log, session_id=self.id, policy_version=policy.version)
+        judging = await to_thread.run_sync(self._judging, root)
+        recorder = Recorder(log=log, session_id=self.id)
         machine = SessionMachine(
             source=self._machines or await self._direct(stack),
             owner=self.id,
@@ -246,25 +254,52 @@ class Session:
             make_scratch=self._scratch,
             notice=self._notice,
         )
-        await recorder.session_started(workspace=root.identity, approver=queue.approver.name)
+        await recorder.session_started(
+            workspace=root.identity, approver=queue.approver.name, policy=judging.policy
+        )
         stack.push_async_callback(recorder.session_ended)
         stack.push_async_callback(machine.destroy)
         return Guard(
-            policy=policy,
-            context=CallContext(workspace=str(root.path)),
+            judging=judging,
             toolbox=Toolbox((self._exec, *agent_tools())),
             machine=machine,
             asking=Asking(
                 queue=queue,
                 machine=machine,
                 recorder=recorder,
+                standing=self._standing(judging, tree, stack),
                 session_id=self.id,
                 timeout_s=self._approval_timeout_s,
                 now=utc_now,
+                notice=self._notice,
             ),
             recorder=recorder,
             now=utc_now,
             no_effect_rule=settings.policy.no_effect,
+        )
+
+    def _judging(self, root: WorkspaceRoot) -> Judging:
+        """Read the rules; nothing runs under rules that cannot be read."""
+        files = rule_files(self._settings, root.path)
+        source = PolicySource(files=files, warn=self._notice)
+        context = CallContext(workspace=str(root.path))
+        return Judging(source=source, context=context, policy=source.opened())
+
+    def _standing(
+        self, judging: Judging, tree: SessionTree, stack: AsyncExitStack
+    ) -> StandingYeses:
+        book: GrantBook | None = None
+        if self._settings.policy.grants:
+            book = GrantBook(directory=self._settings.grants_dir, now=utc_now, warn=self._notice)
+            stack.callback(book.end_session, self.id)
+        lifetime = timedelta(seconds=self._settings.policy.grant_lifetime_s)
+        return StandingYeses(
+            judging=judging,
+            tree=tree,
+            session_id=self.id,
+            offering=Offering(now=utc_now, lifetime=lifetime),
+            book=book,
+            recent=lambda: recent_calls(self._settings.state_dir),
         )
 
     async def _own_log(self, stack: AsyncExitStack) -> AuditLog:
@@ -298,3 +333,19 @@ class Session:
             limits=ScanLimits(files=workspace.max_files, size_bytes=workspace.max_bytes),
             max_changeset_bytes=workspace.max_changeset_bytes,
         )
+
+
+def rule_files(settings: Settings, workspace: Path | None) -> RuleFiles:
+    """Return where the rules for a workspace are read from.
+
+    Raises:
+        ConfigError: the user's file lies in the workspace, where a commit could change it.
+    """
+    user = settings.rules_file
+    if workspace is not None and user.resolve().is_relative_to(workspace):
+        raise ConfigError(
+            f"your rules file {user} lies in the workspace, so it would not be yours alone",
+            hint="move it, or name it luminaguard-policy.toml: then it may only tighten",
+        )
+    project = workspace if settings.policy.project_rules else None
+    return RuleFiles(user=user, workspace=project)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from world import World, make_world
+from world import World, small_world
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return make_world(tmp_path)
+    return small_world(tmp_path)

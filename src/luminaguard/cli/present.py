@@ -87,7 +87,7 @@ def outcome_line(outcome: Outcome) -> str:
         return ""
     if outcome.kind is OutcomeKind.COMMITTED:
         effect = summary_line(outcome.changeset) if outcome.changeset else ""
-        return f"committed: {effect}"
+        return f"committed: {effect}{_unasked(outcome)}"
     if outcome.kind is OutcomeKind.DENIED:
         return f"denied by policy: {'; '.join(visible(r) for r in outcome.verdict.reasons)}"
     if outcome.kind is OutcomeKind.DISCARDED:
@@ -97,6 +97,14 @@ def outcome_line(outcome: Outcome) -> str:
         effect = summary_line(outcome.changeset) if outcome.changeset else "no change"
         return f"{end}{reason}; discarded: {effect}. Nothing changed on your side."
     return f"{outcome.kind.value}: {visible(outcome.error)}"
+
+
+def _unasked(outcome: Outcome) -> str:
+    """Name the rule or grant that answered for the human, if one did."""
+    decision = outcome.decision
+    if decision is None or decision.approver not in {"rule", "grant"}:
+        return ""
+    return f" ({visible(decision.reason)})"
 
 
 def _pass_on(content: bytes, to_terminal: bool, *, to_error: bool) -> None:

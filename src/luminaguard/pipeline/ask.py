@@ -1,9 +1,9 @@
-"""From a rehearsal to a decision: build the request and its card, record them, ask."""
+"""From a rehearsal to a decision: by what was said beforehand, else by a card and its answer."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import anyio
@@ -13,11 +13,25 @@ from luminaguard.approval.queue import ApprovalQueue
 from luminaguard.domain.approval import ApprovalRequest, Decision, End
 from luminaguard.domain.calls import ToolCall
 from luminaguard.domain.verdict import Verdict
-from luminaguard.errors import AuditError
+from luminaguard.errors import ApprovalError, AuditError, PolicyError
 from luminaguard.pipeline.machine import SessionMachine
 from luminaguard.pipeline.record import Recorder
 from luminaguard.pipeline.rehearsal import Rehearsal
+from luminaguard.pipeline.standing import StandingYeses, grant_taken
+from luminaguard.policy.grants.grant import Grant
+from luminaguard.policy.grants.offers import Offer
 from luminaguard.policy.measured import risk_of
+from luminaguard.policy.standing import StandingYes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A recorded decision, and what it is bound to."""
+
+    request: ApprovalRequest
+    decision: Decision
+    standing: StandingYes | None = None
+    """What answered for the human; None if somebody was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +41,57 @@ class Asking:
     queue: ApprovalQueue
     machine: SessionMachine
     recorder: Recorder
+    standing: StandingYeses
     session_id: str
     timeout_s: float
     now: Callable[[], datetime]
+    notice: Callable[[str], None]
 
-    async def ask(
-        self, call: ToolCall, verdict: Verdict, rehearsal: Rehearsal
-    ) -> tuple[ApprovalRequest, Decision]:
-        """Show the measured effect and return the recorded decision with what it is bound to."""
-        material = await self.machine.material(rehearsal)
+    async def ask(self, call: ToolCall, verdict: Verdict, rehearsal: Rehearsal) -> Answer:
+        """Return the recorded answer: a standing yes if one covers it, else the approver's."""
         request = self._request(call, rehearsal)
-        card = DiffCard(
+        found = await self.standing.find(call, verdict, rehearsal)
+        if isinstance(found, StandingYes):
+            decision = _said_beforehand(found, request)
+            await self.recorder.decided(call, request, decision)
+            return Answer(request=request, decision=decision, standing=found)
+        if found.why:
+            verdict = replace(verdict, reasons=(*verdict.reasons, found.why))
+        decision = await self._answered(call, verdict, rehearsal, request)
+        return Answer(request=request, decision=decision)
+
+    async def _answered(
+        self, call: ToolCall, verdict: Verdict, rehearsal: Rehearsal, request: ApprovalRequest
+    ) -> Decision:
+        """Show the measured effect, and return the recorded answer."""
+        offers = await self.standing.offers(call, verdict, rehearsal)
+        card = await self._card(call, verdict, rehearsal, request, offers)
+        await self.recorder.requested(call, card)
+        try:
+            decision = await self.queue.ask(request, card)
+        except anyio.get_cancelled_exc_class():
+            await self._withdrawn(call, request)
+            raise
+        grant: Grant | None = None
+        try:
+            grant = grant_taken(decision, request, offers)
+        except ApprovalError as error:
+            decision = replace(decision, end=End.FAILED, reason=str(error), grant="")
+        await self.recorder.decided(call, request, decision, grant)
+        if grant is not None:
+            await self._keep(grant)
+        return decision
+
+    async def _card(
+        self,
+        call: ToolCall,
+        verdict: Verdict,
+        rehearsal: Rehearsal,
+        request: ApprovalRequest,
+        offers: Sequence[Offer],
+    ) -> DiffCard:
+        material = await self.machine.material(rehearsal)
+        return DiffCard(
             request=request,
             call=call,
             verdict=verdict,
@@ -49,15 +103,15 @@ class Asking:
             host_changes=material.host_changes,
             left_out=material.left_out,
             git=material.git,
+            offers=tuple(offer.shown for offer in offers),
         )
-        await self.recorder.requested(call, card)
+
+    async def _keep(self, grant: Grant) -> None:
+        """The yes holds for this call whether or not it can be remembered."""
         try:
-            decision = await self.queue.ask(request, card)
-        except anyio.get_cancelled_exc_class():
-            await self._withdrawn(call, request)
-            raise
-        await self.recorder.decided(call, request, decision)
-        return request, decision
+            await self.standing.keep(grant)
+        except PolicyError as error:
+            self.notice(f"approved, but not remembered: {error}")
 
     async def _withdrawn(self, call: ToolCall, request: ApprovalRequest) -> None:
         """Record that a question was taken back. Nothing depends on it: nothing happens anyway."""
@@ -80,7 +134,18 @@ class Asking:
             call_digest=call.digest,
             changeset_digest=rehearsal.changeset.digest,
             base=rehearsal.changeset.base,
-            policy_version=self.recorder.policy_version,
+            policy_version=self.standing.judging.policy.version,
             requested_at=now,
             expires_at=now + timedelta(seconds=self.timeout_s),
         )
+
+
+def _said_beforehand(found: StandingYes, request: ApprovalRequest) -> Decision:
+    return Decision(
+        end=End.APPROVED,
+        request_digest=request.digest,
+        approver=found.approver,
+        reason=found.reason,
+        at=request.requested_at,
+        proof=found.proof,
+    )

@@ -2,8 +2,10 @@
 
     ToolCall ─▶ policy ─▶ Verdict ─┬ FORBIDDEN ─▶ denied
                                    └ GREEN, RED ─▶ rehearse ─▶ measured Changeset
+                                        ├ a rule denies the change ─▶ denied
                                         ├ nothing to ask about ─▶ executed
-                                        └ card ─▶ approver ─▶ Decision ─▶ commit │ destroy
+                                        └ standing yes, or card ─▶ approver
+                                             └▶ Decision ─▶ commit │ destroy
 
 Every arrow is recorded first. Whatever cannot be known, asked, recorded or done ends with nothing
 done: the machine is destroyed and the workspace is as it was.
@@ -16,18 +18,18 @@ from datetime import datetime
 import anyio
 
 from luminaguard.approval.bind import still_binds
-from luminaguard.domain.approval import ApprovalRequest, Decision, End
+from luminaguard.domain.approval import End
 from luminaguard.domain.calls import ToolCall
 from luminaguard.domain.outcome import Outcome
 from luminaguard.domain.verdict import Lane, Verdict
 from luminaguard.errors import (
     AuditError,
-    ChangesetConflict,
     Interrupted,
     LuminaGuardError,
     RecoveryNeeded,
 )
-from luminaguard.pipeline.ask import Asking
+from luminaguard.pipeline.ask import Answer, Asking
+from luminaguard.pipeline.judging import Judging
 from luminaguard.pipeline.machine import SessionMachine
 from luminaguard.pipeline.outcomes import (
     committed,
@@ -40,7 +42,6 @@ from luminaguard.pipeline.outcomes import (
 )
 from luminaguard.pipeline.record import Recorder
 from luminaguard.pipeline.rehearsal import Rehearsal, released
-from luminaguard.policy.policy import CallContext, Policy
 from luminaguard.tools.toolbox import Toolbox
 
 
@@ -48,8 +49,7 @@ from luminaguard.tools.toolbox import Toolbox
 class Guard:
     """Takes one call at a time from proposal to outcome."""
 
-    policy: Policy
-    context: CallContext
+    judging: Judging
     toolbox: Toolbox
     machine: SessionMachine
     asking: Asking
@@ -66,10 +66,12 @@ class Guard:
             AuditWriteFailed: the call or its end could not be recorded. Unrecorded calls never ran.
         """
         async with self._turn:
-            verdict = self.policy.judge(call, self.context)
-            await self.recorder.proposed(call, verdict)
+            verdict = await self.judging.judge(call)
+            await self.recorder.proposed(call, verdict, self.judging.policy.version)
             outcome = await self._interruptible(call, verdict)
-            return await self.recorder.ended(outcome)
+            outcome = await self.recorder.ended(outcome)
+            self.judging.saw(outcome)
+            return outcome
 
     def interrupt(self) -> None:
         """End the call in progress, or else the next one, as failed.
@@ -95,7 +97,7 @@ class Guard:
         if verdict.lane is Lane.FORBIDDEN:
             return denied(call, verdict)
         rehearsal: Rehearsal | None = None
-        decision: Decision | None = None
+        answer: Answer | None = None
         try:
             execution = self.toolbox.plan(call, self.machine.workspace_path)
             rehearsal = await self.machine.rehearse(execution)
@@ -103,36 +105,37 @@ class Guard:
             if was_cut_short(rehearsal):
                 await self.machine.destroy()
                 return timed_out(call, verdict, rehearsal, execution.timeout_s, self.now())
+            verdict = self.judging.weigh(call, verdict, rehearsal.changeset)
+            if verdict.lane is Lane.FORBIDDEN:
+                await self.machine.destroy()
+                return denied(call, verdict, rehearsal)
             free = released(verdict, rehearsal, no_effect_rule=self.no_effect_rule)
             if free is not None:
                 return executed(call, free, rehearsal)
-            request, decision = await self.asking.ask(call, verdict, rehearsal)
-            if decision.end is not End.APPROVED:
+            answer = await self.asking.ask(call, verdict, rehearsal)
+            if answer.decision.end is not End.APPROVED:
                 await self.machine.destroy()
-                return discarded(call, verdict, rehearsal, decision)
-            settling = self._settle(call, verdict, rehearsal, request, decision)
-            return await _to_its_end(settling)
+                return discarded(call, verdict, rehearsal, answer.decision)
+            return await _to_its_end(self._settle(call, verdict, rehearsal, answer))
         except LuminaGuardError as error:
             await self.machine.destroy()
+            decision = answer.decision if answer else None
             return failed(call, verdict, error, self.now(), rehearsal=rehearsal, decision=decision)
 
     async def _settle(
-        self,
-        call: ToolCall,
-        verdict: Verdict,
-        rehearsal: Rehearsal,
-        request: ApprovalRequest,
-        decision: Decision,
+        self, call: ToolCall, verdict: Verdict, rehearsal: Rehearsal, answer: Answer
     ) -> Outcome:
         """Bring the approved effect to the host; nothing can come between check and effect."""
-        if self.policy.judge(call, self.context) != verdict:
-            raise ChangesetConflict("the policy's verdict changed while the call was pending")
+        decision = answer.decision
+        await self.judging.confirm(call)
+        if answer.standing is not None:
+            await self.asking.standing.use(answer.standing)
         still_binds(
-            request,
+            answer.request,
             decision,
             call_digest=call.digest,
             changeset_digest=rehearsal.changeset.digest,
-            policy_version=self.policy.version,
+            policy_version=self.judging.policy.version,
             now=self.now(),
         )
         if rehearsal.changeset.is_empty:

@@ -17,9 +17,9 @@ NOBODY = "nobody"
 """Named as approver where a call failed before anybody was asked."""
 
 
-def denied(call: ToolCall, verdict: Verdict) -> Outcome:
-    """The policy forbids it: it never ran."""
-    return Outcome(call=call, kind=OutcomeKind.DENIED, verdict=verdict)
+def denied(call: ToolCall, verdict: Verdict, rehearsal: Rehearsal | None = None) -> Outcome:
+    """The policy forbids it: it never ran, or not beyond a machine that is destroyed."""
+    return _of(rehearsal, call, verdict, OutcomeKind.DENIED, None, visible=False)
 
 
 def executed(

@@ -18,6 +18,8 @@ from luminaguard.domain.outcome import AuditRef, Outcome, vm_json
 from luminaguard.domain.verdict import Verdict
 from luminaguard.llm.model import Reply
 from luminaguard.pipeline.rehearsal import Rehearsal
+from luminaguard.policy.grants.grant import Grant
+from luminaguard.policy.policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,14 +28,14 @@ class Recorder:
 
     log: AuditLog
     session_id: str
-    policy_version: str
 
-    async def session_started(self, *, workspace: str, approver: str) -> None:
-        """Record whose calls follow, on which tree, and who will decide."""
-        body = {
+    async def session_started(self, *, workspace: str, approver: str, policy: Policy) -> None:
+        """Record whose calls follow, on which tree, under which rules, and who will decide."""
+        body: dict[str, JsonValue] = {
             "workspace": workspace,
             "approver": approver,
-            "policy_version": self.policy_version,
+            "policy_version": policy.version,
+            "rules": [file.as_json() for file in policy.rulebook.files],
         }
         await self._append(RecordKind.SESSION_STARTED, None, body)
 
@@ -41,7 +43,7 @@ class Recorder:
         """Record that no further calls of this session follow."""
         await self._append(RecordKind.SESSION_ENDED, None, {})
 
-    async def proposed(self, call: ToolCall, verdict: Verdict) -> AuditRef:
+    async def proposed(self, call: ToolCall, verdict: Verdict, policy_version: str) -> AuditRef:
         """Record the call and its verdict: the intent that some end must follow."""
         return await self._append(
             RecordKind.CALL_PROPOSED,
@@ -53,7 +55,7 @@ class Recorder:
                     "digest": call.digest,
                 },
                 "verdict": _verdict(verdict),
-                "policy_version": self.policy_version,
+                "policy_version": policy_version,
             },
         )
 
@@ -78,9 +80,15 @@ class Recorder:
         return await self._append(RecordKind.APPROVAL_REQUESTED, call, body)
 
     async def decided(
-        self, call: ToolCall, request: ApprovalRequest, decision: Decision
+        self,
+        call: ToolCall,
+        request: ApprovalRequest,
+        decision: Decision,
+        granted: Grant | None = None,
     ) -> AuditRef:
-        """Record a decision; the request is used up by the same transaction.
+        """Record a decision, and what is to be remembered with it.
+
+        The request is used up by the same transaction.
 
         Raises:
             ApprovalSpent: the request was decided before.
@@ -90,6 +98,7 @@ class Recorder:
             "decision": decision.as_json(),
             "request": request.as_json(),
             "request_digest": request.digest,
+            "granted": granted.as_json() if granted else None,
         }
         return await to_thread.run_sync(
             lambda: self.log.decide(
@@ -157,4 +166,5 @@ def _verdict(verdict: Verdict) -> dict[str, JsonValue]:
         "risk": verdict.risk.value,
         "rules": list(verdict.rules),
         "reasons": list(verdict.reasons),
+        "allowed_by": verdict.allowed_by,
     }

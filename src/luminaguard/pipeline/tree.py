@@ -16,6 +16,7 @@ from luminaguard.workspace.base import Base
 from luminaguard.workspace.imagecache import ImageCache
 from luminaguard.workspace.measure.elsewhere import moved_on_host
 from luminaguard.workspace.measure.gitview import git_lines
+from luminaguard.workspace.measure.given import given_digest
 from luminaguard.workspace.measure.harvest import Measurement
 from luminaguard.workspace.measure.textdiff import file_diffs
 from luminaguard.workspace.measure.upper import HarvestLimits
@@ -126,6 +127,10 @@ class SessionTree:
             left_out=tuple(sorted(base.image.left_out)),
             git=git_lines(self._root, changeset, spool),
         )
+
+    def digest(self, path: str) -> str | None:
+        """Return the SHA-256 of the file that the guest was given at a path; None without one."""
+        return given_digest(self._root, self._held(self._base), path)
 
     def commit(self, changeset: Changeset) -> None:
         """Bring a measured changeset to the host; it becomes part of the base.

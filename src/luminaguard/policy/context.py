@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from luminaguard.policy.paths import is_inside, resolved
+from luminaguard.policy.taint import CLEAN, Taint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +14,8 @@ class CallContext:
     """Absolute path of the workspace root, the same in the guest as on the host."""
     cwd: str = ""
     """Absolute path that relative ones start from; empty means the workspace root."""
+    taint: Taint = CLEAN
+    """What the session has seen so far."""
 
     def resolve(self, path: str) -> str:
         """Return `path` as an absolute one; symbolic links are not followed."""

@@ -3,6 +3,9 @@
 from luminaguard.domain.changeset import Change, ChangeKind, Changeset
 from luminaguard.domain.verdict import Risk, highest
 
+PROJECT_FILE = "luminaguard-policy.toml"
+"""A project's own rules, at the workspace's root. To change it is to change what is asked later."""
+
 _BY_KIND = {
     ChangeKind.CREATE: Risk.LOW,
     ChangeKind.MKDIR: Risk.LOW,
@@ -31,5 +34,7 @@ def risk_of(changeset: Changeset) -> Risk:
 
 
 def _risk_of_change(change: Change) -> Risk:
+    if change.path.lower() == PROJECT_FILE:
+        return Risk.CRITICAL
     marks = (_BY_MARK.get(mark.name, Risk.HIGH) for mark in change.marks)
     return highest(_BY_KIND[change.kind], *marks)

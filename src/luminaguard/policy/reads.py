@@ -1,200 +1,111 @@
-"""The short list of commands that only read, with every option that they may have.
+"""Judging what is read: one place, or a word that names one or many."""
 
-An option that is not listed makes the command unknown: options run programs (`--pre`), write files
-(`-o`, `--output`) or read lists of files, and they can be abbreviated, so names are matched whole.
-Reading is not enough to be green: `paths` still looks at what is read.
+from posixpath import join, normpath
 
-Git is not here: a repository's configuration can name programs that `git status` or `git diff`
-start (fsmonitor, textconv, pager, external diff). Its effect is measured like any other.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-
-from luminaguard.policy.paths import program_name
-
-
-class Operands(StrEnum):
-    """What the words that are not options mean."""
-
-    PATHS = "paths"
-    TEXT = "text"
-    PATTERN_THEN_PATHS = "pattern-then-paths"
+from luminaguard.domain.verdict import Lane, Risk
+from luminaguard.policy.context import CallContext
+from luminaguard.policy.findings import Finding, shown, unknown_effect
+from luminaguard.policy.paths import (
+    glob_may_be_secret,
+    is_inside,
+    is_kernel_file,
+    looks_secret,
+    secret_place,
+    widely_private,
+)
+from luminaguard.policy.predict import reads_secret
+from luminaguard.policy.shell.words import Word
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reader:
-    """One program's harmless options."""
+def judge_location(path: str, context: CallContext, *, contents: bool = True) -> list[Finding]:
+    """Judge the reading of one absolute path; empty when there is nothing against it.
 
-    flags: str = ""
-    """Short options without a value."""
-    valued: str = ""
-    """Short options with a value, attached or as the next word."""
-    long: frozenset[str] = frozenset()
-    """Long options without a value, and those with one, written `--name=`."""
-    operands: Operands = Operands.PATHS
-    counts: bool = False
-    """`-5` is an option too."""
-    single_dash: frozenset[str] = frozenset()
-    """Words like find's `-name`: exact, and, written `-name=`, taking the next word."""
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """An understood pure read: the paths it names (none means where it stands)."""
-
-    paths: tuple[str, ...]
+    Args:
+        path: Absolute and resolved.
+        context: Where the call happens.
+        contents: What is inside is read, not only names and sizes.
+    """
+    inside = context.inside(path)
+    if looks_secret(path if inside is None else inside):
+        return [reads_secret(path)]
+    if inside is not None:
+        return []
+    if is_kernel_file(path):
+        why = f"{shown(path)} belongs to the kernel: reading it can have effects, or never end"
+        return [unknown_effect(why, rule="kernel-file")]
+    if secret_place(path, contents=contents):
+        return [reads_secret(path)]
+    return []
 
 
-@dataclass(frozen=True, slots=True)
-class NotARead:
-    """Why a command is not on the list; `token` decided."""
-
-    token: str
-    why: str
-
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_ANY_TEXT = Reader(operands=Operands.TEXT)
-READERS: dict[str, Reader] = {
-    "ls": Reader(
-        flags="aAbBcCdfFghHiklLmnNopqQrRsStuUvxXZ1",
-        long=_names(
-            "--all --almost-all --human-readable --recursive --reverse --directory --inode --size "
-            "--classify --color --color= --sort= --time= --time-style= --full-time --format= "
-            "--group-directories-first --numeric-uid-gid --help --version"
-        ),
-    ),
-    "cat": Reader(
-        flags="AbeEnstTuv",
-        long=_names(
-            "--number --number-nonblank --squeeze-blank --show-all --show-ends --show-tabs"
-        ),
-    ),
-    "head": Reader(flags="qvz", valued="nc", long=_names("--lines= --bytes= --quiet"), counts=True),
-    "tail": Reader(flags="qvz", valued="nc", long=_names("--lines= --bytes= --quiet"), counts=True),
-    "wc": Reader(flags="clLmw", long=_names("--lines --words --bytes --chars --max-line-length")),
-    "nl": Reader(valued="bdfhilnsvw", flags="p"),
-    "tac": Reader(flags="br", valued="s"),
-    "cmp": Reader(flags="bls", long=_names("--silent --quiet --verbose --print-bytes")),
-    "stat": Reader(
-        flags="Lft", valued="c", long=_names("--format= --printf= --dereference --terse")
-    ),
-    "file": Reader(flags="bhiLN", long=_names("--brief --mime --mime-type --mime-encoding")),
-    "du": Reader(
-        flags="abchklmsSx",
-        valued="d",
-        long=_names("--all --human-readable --summarize --max-depth="),
-    ),
-    "df": Reader(flags="ahHiklPT", long=_names("--human-readable --inodes")),
-    "realpath": Reader(flags="emqsz"),
-    "readlink": Reader(flags="efmnqsvz"),
-    "sha256sum": Reader(flags="btz"),
-    "md5sum": Reader(flags="btz"),
-    "grep": Reader(
-        flags="abcEFGhHiIlLnoPqrRsTUvwxyzZ",
-        valued="ABCm",
-        long=_names(
-            "--recursive --dereference-recursive --ignore-case --line-number --count "
-            "--invert-match --word-regexp --line-regexp --files-with-matches --files-without-match "
-            "--only-matching --with-filename --no-filename --quiet --silent --no-messages "
-            "--text --extended-regexp "
-            "--fixed-strings --perl-regexp --color --color= --include= --exclude= --exclude-dir= "
-            "--max-count= --context= --before-context= --after-context="
-        ),
-        operands=Operands.PATTERN_THEN_PATHS,
-        counts=True,
-    ),
-    "find": Reader(
-        single_dash=_names(
-            "-print -print0 -not -o -a -or -and -empty -readable -writable -executable -mount "
-            "-xdev -depth -true -false -ls -prune -name= -iname= -path= -ipath= -wholename= "
-            "-regex= -iregex= -type= -size= -mtime= -atime= -ctime= -mmin= -amin= -cmin= "
-            "-maxdepth= -mindepth= -user= -group= -perm= -links= -inum="
-        ),
-    ),
-    "pwd": Reader(flags="LP"),
-    "true": Reader(),
-    "false": Reader(),
-    "whoami": Reader(),
-    "uname": Reader(flags="asnrvmpio"),
-    "id": Reader(flags="ugnGrz", operands=Operands.TEXT),
-    "which": Reader(flags="a", operands=Operands.TEXT),
-    "basename": Reader(flags="az", valued="s", operands=Operands.TEXT),
-    "dirname": Reader(flags="z", operands=Operands.TEXT),
-}
-"""Program → what it may be given."""
-
-_LITERAL = frozenset({"echo"})
-"""Programs to which every word is only text: no option of theirs does more than format it."""
-
-_SYSTEM_DIRECTORIES = ("/bin/", "/usr/bin/")
-
-
-def pure_read_of(argv: Sequence[str]) -> Read | NotARead:
-    """Return the paths that a command reads, or the word because of which it is not on the list."""
-    name = _listed_name(argv[0])
-    if name in _LITERAL:
-        return Read(())
-    reader = READERS.get(name)
-    if reader is None:
-        return NotARead(argv[0], "is not on the list of pure reads")
-    found = _operands(reader, argv[1:])
-    if isinstance(found, NotARead):
+def judge_word(
+    word: Word, cwds: tuple[str, ...], context: CallContext, *, contents: bool
+) -> list[Finding]:
+    """Judge what a path reads that a word of a command names, in every directory it may be in."""
+    if word.environment:
+        return [_untold(word, "comes from a variable that this text does not set")]
+    if word.exact:
+        found: list[Finding] = []
+        _, colon, tail = word.text.rpartition(":")  # `HEAD:.env`, `host:.env`
+        if colon and looks_secret(tail):
+            return [reads_secret(tail)]
+        for cwd in cwds:
+            found += judge_location(_absolute(word.text, cwd), context, contents=contents)
         return found
-    if reader.operands is Operands.TEXT:
-        return Read(())
-    skip = 1 if reader.operands is Operands.PATTERN_THEN_PATHS else 0
-    return Read(tuple(word for word in found[skip:] if word != "-"))
+    if word.printed and not word.globs:
+        if not contents and not glob_may_be_secret(word.shape, broad=False, names=True):
+            return []
+        return [_untold(word, "names a file that only running it tells")]
+    return _judge_glob(word, cwds, context, contents=contents)
 
 
-def _listed_name(program: str) -> str:
-    """Return the name if the program is the image's own, else one that matches nothing."""
-    name = program_name(program)
-    return name if program == name or program in {d + name for d in _SYSTEM_DIRECTORIES} else ""
+def judge_tree(word: Word | None, cwds: tuple[str, ...], context: CallContext) -> list[Finding]:
+    """Judge the reading of all that lies below a directory; None is where the command stands."""
+    found: list[Finding] = []
+    for cwd in cwds:
+        start = _absolute("." if word is None else word.text if word.exact else word.head, cwd)
+        if context.inside(start) is None and widely_private(start):
+            why = f"all below {shown(start)} is read, where people keep secrets"
+            found.append(
+                Finding(
+                    lane=Lane.RED, risk=Risk.HIGH, rule="reads-secret", reason=why, secrets=(start,)
+                )
+            )
+    return found
 
 
-def _operands(reader: Reader, words: Sequence[str]) -> list[str] | NotARead:
-    """Separate the operands from options that are all listed."""
-    operands: list[str] = []
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if word == "--" and not reader.single_dash:
-            return operands + rest
-        if word == "-" or not word.startswith("-"):
-            operands.append(word)
-            continue
-        takes_next = _accepts(reader, word)
-        if takes_next is None or (takes_next and not rest):
-            return NotARead(word, "is an option that is not known to only read")
-        if takes_next:
-            rest.pop(0)
-    return operands
+def _judge_glob(
+    word: Word, cwds: tuple[str, ...], context: CallContext, *, contents: bool
+) -> list[Finding]:
+    for cwd in cwds:
+        whole = normpath(join(cwd, word.head.rpartition("/")[0] or "."))
+        inside = context.inside(whole) is not None
+        climbs = ".." in word.shape
+        if glob_may_be_secret(
+            word.shape, broad=contents and (not inside or climbs), names=not contents
+        ):
+            return [reads_secret(word.text)]
+        found = judge_location(whole, context, contents=contents)
+        if found:
+            return found
+        if (
+            not inside
+            and any(is_inside(top, whole) for top in ("/proc", "/sys", "/dev"))
+            and contents
+        ):
+            return [reads_secret(word.text)]
+    return []
 
 
-def _accepts(reader: Reader, word: str) -> bool | None:
-    """Say whether an option takes the next word as its value; None if it is not listed."""
-    if reader.single_dash:
-        if f"{word}=" in reader.single_dash:
-            return True
-        return False if word in reader.single_dash and not word.endswith("=") else None
-    if word.startswith("--"):
-        name, equals, _ = word.partition("=")
-        return False if name + equals in reader.long else None
-    if reader.counts and word[1:].isdecimal():
-        return False
-    return _accepts_cluster(reader, word[1:])
+def _absolute(text: str, cwd: str) -> str:
+    whole = normpath(join(cwd, text))
+    return whole[1:] if whole.startswith("//") else whole
 
 
-def _accepts_cluster(reader: Reader, letters: str) -> bool | None:
-    for at, letter in enumerate(letters):
-        if letter in reader.valued:
-            return at == len(letters) - 1
-        if letter not in reader.flags:
-            return None
-    return False
+def _untold(word: Word, why: str) -> Finding:
+    return Finding(
+        lane=Lane.RED,
+        risk=Risk.HIGH,
+        rule="unknown-path",
+        reason=f"{shown(word.text)} {why}",
+    )

@@ -18,6 +18,8 @@ from luminaguard.policy.context import CallContext
 from luminaguard.policy.findings import Finding, forbidden, pure_read, shown, unknown_effect
 from luminaguard.policy.paths import is_inside, is_reserved, looks_secret
 from luminaguard.policy.predict import predicted
+from luminaguard.policy.reads import judge_tree
+from luminaguard.policy.shell.words import exact
 
 Arguments = Mapping[str, JsonValue]
 Rule = Callable[[Arguments, CallContext], list[Finding]]
@@ -89,6 +91,12 @@ def _reads(arguments: Arguments, context: CallContext) -> list[Finding]:
     ]
 
 
+def _searches(arguments: Arguments, context: CallContext) -> list[Finding]:
+    cwds = (context.resolve("."),)
+    tree = judge_tree(exact(_text(arguments, "path")), cwds, context)
+    return [*_reads(arguments, context), *tree]
+
+
 def _writes(rule: str, risk: Risk, what: str) -> Rule:
     def judge(arguments: Arguments, context: CallContext) -> list[Finding]:
         path = _text(arguments, "path")
@@ -104,7 +112,12 @@ def _writes(rule: str, risk: Risk, what: str) -> Rule:
                 forbidden("reserved-path", f"{shown(path)} is LuminaGuard's own; use another name")
             ]
         finding = Finding(
-            lane=Lane.RED, risk=risk, rule=rule, reason=f"{shown(path)} is {what}", measurable=True
+            lane=Lane.RED,
+            risk=risk,
+            rule=rule,
+            reason=f"{shown(path)} is {what}",
+            measurable=True,
+            changes=(inside or target,),
         )
         return [finding, *unreadable_text(path), *_touches_secret(inside or target)]
 
@@ -136,7 +149,7 @@ BUILT_IN: dict[str, tuple[tuple[str, ...], Rule]] = {
     "python": (("code",), _python),
     "read_file": (("path",), _reads),
     "list_files": (("path",), _reads),
-    "search_files": (("pattern", "path"), _reads),
+    "search_files": (("pattern", "path"), _searches),
     "write_file": (("path", "content"), _writes("writes-file", Risk.MEDIUM, "written")),
     "edit_file": (("path", "old", "new"), _writes("edits-file", Risk.MEDIUM, "edited")),
     "apply_patch": (("patch",), _patches),

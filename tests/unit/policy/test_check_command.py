@@ -1,6 +1,7 @@
 """`luminaguard check`: JSON Lines in, verdicts out, whatever comes in."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from hypothesis import strategies as st
 from luminaguard.cli.check import check
 
 
-def answers(*lines: bytes | dict[str, Any]) -> list[dict[str, Any]]:
+def answers(*lines: bytes | dict[str, Any], policy: Path | None = None) -> list[dict[str, Any]]:
     sent = b"".join(
         (line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines
     )
-    result = CliRunner().invoke(check, input=sent)
+    result = CliRunner().invoke(check, ["--policy", str(policy)] if policy else [], input=sent)
     assert result.exit_code == 0, result.exception
     return [json.loads(line) for line in result.stdout.splitlines()]
 
@@ -23,7 +24,7 @@ def answers(*lines: bytes | dict[str, Any]) -> list[dict[str, Any]]:
 def test_each_call_is_answered_in_order_with_lane_risk_rules_and_reasons() -> None:
     green, red, mcp = answers(
         {"id": 1, "tool": "shell", "arguments": {"command": "ls"}},
-        {"id": "two", "tool": "exec", "arguments": {"argv": ["make"]}},
+        {"id": "two", "tool": "exec", "arguments": {"argv": ["frobnicate"]}},
         {
             "id": 3,
             "server": "fs",
@@ -42,7 +43,7 @@ def test_each_call_is_answered_in_order_with_lane_risk_rules_and_reasons() -> No
         "reasons": ["ls only reads"],
     }
     assert (red["id"], red["lane"], red["rules"]) == ("two", "red", ["effect-unknown"])
-    assert (mcp["id"], mcp["lane"], mcp["rules"]) == (3, "red", ["mcp-unknown-effect"])
+    assert (mcp["id"], mcp["lane"], mcp["rules"]) == (3, "green", ["pure-read"])
 
 
 @pytest.mark.parametrize("line", [
@@ -75,3 +76,46 @@ def test_any_row_gets_one_answer_with_its_id(row: dict[str, Any]) -> None:
     (answer,) = answers(row)
     assert answer["id"] == row.get("id")
     assert ("lane" in answer) != ("error" in answer)
+
+
+def test_a_call_that_a_rule_lets_pass_is_green_and_names_the_rule(tmp_path: Path) -> None:
+    rules = tmp_path / "policy.toml"
+    rules.write_text(
+        '[[allow]]\nname = "own"\ncommand = "frobnicate *"\npath = "src/**"\n'
+        '[[deny]]\nname = "never"\ncommand = "frobnicate --all"\n'
+    )
+    rules.chmod(0o600)
+    allowed, denied, other = answers(
+        {"id": 1, "tool": "shell", "arguments": {"command": "frobnicate x"}},
+        {"id": 2, "tool": "shell", "arguments": {"command": "frobnicate --all x"}},
+        {"id": 3, "tool": "shell", "arguments": {"command": "frobnicate x; defrobnicate x"}},
+        policy=rules,
+    )
+    assert (allowed["lane"], allowed["rules"]) == ("green", ["user:own"])
+    assert "src/**" in allowed["reasons"][0]
+    assert (denied["lane"], denied["rules"]) == ("forbidden", ["user:never"])
+    assert (other["lane"], other["rules"]) == ("red", ["effect-unknown"])
+
+
+def test_what_a_verdict_says_nothing_of_is_left_out() -> None:
+    (plain,) = answers({"id": 1, "tool": "shell", "arguments": {"command": "ls"}})
+    assert set(plain) == {"id", "lane", "risk", "rules", "reasons"}
+
+
+@pytest.mark.parametrize("command", [
+    ["git", "push", "origin", "main"], ["ls -l | wc -l"], ["cat .env"], ["x" * 3000],
+    ["frobnicate \x1b[31m \u202e"], ["write_file"],
+])  # fmt: skip
+def test_an_explanation_fits_80_columns_and_shows_nothing_that_acts(command: list[str]) -> None:
+    result = CliRunner().invoke(check, ["--explain", "--", *command])
+    assert result.exit_code == 0, result.exception
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "\x1b" not in result.stdout
+    assert "\u202e" not in result.stdout
+    for label in ("verdict", "risk", "why", "rules", "may change", "may reach", "may read"):
+        assert f"  {label}" in result.stdout
+
+
+def test_an_explanation_without_a_command_is_a_usage_error() -> None:
+    assert CliRunner().invoke(check, ["--explain"]).exit_code == 2
+    assert CliRunner().invoke(check, ["--", "ls"]).exit_code == 2

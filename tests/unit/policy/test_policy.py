@@ -22,7 +22,8 @@ def judge(tool: str, **arguments: JsonValue) -> Verdict:
     "wc -l x", "pwd", "echo hello", "echo 'rm -rf /'", "stat x", "file x", "grep -rn TODO src",
     "grep 'git reset --hard' x", "find . -name '*.py' -type f", "cd src && ls", "ls && pwd",
     "/usr/bin/cat x", "cat .gitignore", "cat -- -x", "cat /etc/os-release", "cat .env.example",
-    "cat secrets.py", "cat /home/u/secrets/project/README.md",
+    "cat secrets.py", "cat /home/u/secrets/project/README.md", "ls; pwd", "ls | wc -l", "sort x",
+    "echo $HOME", "bash -lc ls", "tail -f x", "git status", "git log -p",
 ])  # fmt: skip
 def test_pure_reads_are_green_in_every_form(command: str) -> None:
     for verdict in (
@@ -34,22 +35,27 @@ def test_pure_reads_are_green_in_every_form(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", [
-    "make test", "python -m pytest", "git status", "git log -p", "npm run build", "./ls", "foo",
-    "touch x", "FOO=1 ls", "ls && make", "cd src && make", "bash -lc ls", "tail -f x", "/tmp/ls",
-    "ls; make 2>&1 | tail", "sort x", "ls | wc -l",
+    "make test", "python -m pytest", "npm run build", "./ls", "foo", "touch x", "FOO=1 ls",
+    "ls && make", "cd src && make", "bash x.sh", "/tmp/ls", "ls; make 2>&1 | tail", "ls > x",
 ])  # fmt: skip
 def test_unknown_effects_are_red_and_may_be_released_when_there_were_none(command: str) -> None:
     verdict = judge("shell", command=command)
     assert verdict.lane is Lane.RED
     assert verdict.only_effect_unknown
-    assert verdict.rules[0] in {"effect-unknown", "not-understood"}
+    assert verdict.rules[0] in {"effect-unknown", "writes-file", "sets-environment", "runs-code"}
 
 
-@pytest.mark.parametrize("command", ["ls; pwd", "ls | wc -l", "echo $HOME", "ls > x", "ls 'x"])
+@pytest.mark.parametrize(
+    "command", ["ls 'x", "ls ;; pwd", "ls &&", "cat a\\\nb", "((((", "ls | | wc"]
+)
 def test_what_is_not_understood_is_red_and_says_from_where(command: str) -> None:
     verdict = judge("shell", command=command)
     assert (verdict.lane, verdict.rules) == (Lane.RED, ("not-understood",))
-    assert "not understood from" in verdict.reasons[0]
+    assert (
+        "understood from" in verdict.reasons[0]
+        or "stands where" in verdict.reasons[0]
+        or "joins" in verdict.reasons[0]
+    )
 
 
 @pytest.mark.parametrize("call", [
@@ -144,7 +150,8 @@ def test_a_call_that_no_rule_judged_is_forbidden() -> None:
 def test_an_mcp_tool_is_red_whatever_it_is_called() -> None:
     call = ToolCall(call_id="c", tool="read_only_list", arguments={})
     verdict = POLICY.judge_mcp(McpCall(server="s", call=call))
-    assert (verdict.lane, verdict.rules) == (Lane.RED, ("mcp-unknown-effect",))
+    assert verdict.lane is Lane.RED
+    assert "mcp-unknown-effect" in verdict.rules
     assert not verdict.only_effect_unknown
 
 

@@ -1,0 +1,39 @@
+"""The expressions between `[` and `]`, and between `[[` and `]]`."""
+
+from typing import TYPE_CHECKING
+
+from luminaguard.policy.shell.commands import Scope
+from luminaguard.policy.shell.reader import WordReader
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+_EXPRESSIONS = frozenset(
+    {"unary_expression", "binary_expression", "parenthesized_expression", "negation_expression"}
+)
+_EVALUATED = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge"})
+
+
+def read_test(reader: WordReader, node: "Node", scope: Scope, *, evaluates: bool) -> None:
+    """Read one part of a test; what would evaluate a name or an index is trouble.
+
+    Args:
+        reader: Where words and troubles go.
+        node: The part.
+        scope: Where it stands.
+        evaluates: Numbers are compared by evaluating them, as `[[` does.
+    """
+    if node.type not in _EXPRESSIONS:
+        word = reader.read(node, scope)
+        if word.exact and word.text in {"-v", "-R"}:
+            reader.trouble(node, "evaluates the name of a variable")
+        return
+    operators = {reader.text(child) for child in node.children}
+    if operators & {"-v", "-R"}:
+        reader.trouble(node, "evaluates the name of a variable")
+    arithmetic = evaluates and bool(operators & _EVALUATED)
+    for child in node.named_children:
+        if arithmetic and child.type != "test_operator":
+            reader.arithmetic(child, scope)
+        else:
+            read_test(reader, child, scope, evaluates=evaluates)
