@@ -52,7 +52,7 @@ def _look_for_qemu() -> None:
 
         find_qemu()
     else:
-        from luminaguard.vm.backends.qemu.architecture import host_architecture
+        from luminaguard.vm.architecture import host_architecture
         from luminaguard.vm.backends.qemu.portable.places import find_portable_qemu
 
         find_portable_qemu(host_architecture())

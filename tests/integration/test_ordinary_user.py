@@ -52,7 +52,7 @@ async def main():
 anyio.run(main)
 """
 OPEN = """
-from luminaguard.vm.backends.qemu.confinement.subuids import SubordinateUids
+from luminaguard.vm.confinement.subuids import SubordinateUids
 SubordinateUids.open()
 """
 

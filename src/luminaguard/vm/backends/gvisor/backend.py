@@ -26,13 +26,13 @@ from luminaguard.vm.backends.gvisor.machine import GvisorMachine
 from luminaguard.vm.backends.gvisor.runsc import Runsc, find_runsc
 from luminaguard.vm.backends.gvisor.sandbox import Order, Sandbox
 from luminaguard.vm.backends.gvisor.trees import Roots
-from luminaguard.vm.backends.qemu.accelerator import host_identity
-from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
-from luminaguard.vm.backends.qemu.confinement.cgroups.machine import Cgroups
-from luminaguard.vm.backends.qemu.confinement.undertaker import Undertaker
+from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
+from luminaguard.vm.confinement.cgroups.machine import Cgroups
+from luminaguard.vm.confinement.undertaker import Undertaker
 from luminaguard.vm.directories import make_private
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
 from luminaguard.vm.linux import user_id
+from luminaguard.vm.probecache import host_identity
 from luminaguard.vm.spec import GUEST_UID, VmSpec
 
 _BOOT_LIMIT_S = 60.0

@@ -7,9 +7,9 @@ that is the guest's kernel: whoever breaks out of the guest is that process.
 from collections.abc import Mapping
 
 from luminaguard.domain.isolation import Jail
-from luminaguard.vm.backends.qemu.confinement.berth import Berth
-from luminaguard.vm.backends.qemu.confinement.cgroups.machine import MachineCgroup
-from luminaguard.vm.backends.qemu.confinement.readback import SEALED_TEMPLATE, read_jail
+from luminaguard.vm.confinement.berth import Berth
+from luminaguard.vm.confinement.cgroups.machine import MachineCgroup
+from luminaguard.vm.confinement.readback import SEALED_TEMPLATE, read_jail
 
 _QEMU_ONLY = frozenset({"syscall-filter", SEALED_TEMPLATE, "apparmor", "process-limit"})
 """Layers of QEMU's jail that mean nothing here: runsc's filter is one, and no memory is shared."""

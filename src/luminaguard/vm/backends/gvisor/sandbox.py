@@ -19,9 +19,9 @@ from anyio.to_thread import run_sync
 from luminaguard.errors import GuestLost, VmError
 from luminaguard.vm.backends.gvisor.bundle import Bundle
 from luminaguard.vm.backends.gvisor.runsc import Runsc
-from luminaguard.vm.backends.qemu.confinement.cgroups.machine import MachineCgroup
-from luminaguard.vm.backends.qemu.confinement.hosttools import tool
 from luminaguard.vm.channel import Channel
+from luminaguard.vm.confinement.cgroups.machine import MachineCgroup
+from luminaguard.vm.confinement.hosttools import tool
 from luminaguard.vm.guest import GuestClient
 from luminaguard.vm.linux import kill_process, process_handle, quiet_pipe, user_id
 

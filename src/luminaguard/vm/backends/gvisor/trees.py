@@ -12,8 +12,8 @@ from pathlib import Path
 
 from luminaguard.errors import HypervisorUnavailable, ImageError, VmError
 from luminaguard.image.image import GuestImage
-from luminaguard.vm.backends.qemu.imagecheck import ImageCheck
 from luminaguard.vm.directories import make_private
+from luminaguard.vm.imagecheck import ImageCheck
 from luminaguard.vm.linux import read_at, user_id
 
 _ROOTS = "roots"

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 from luminaguard.domain.isolation import Jail
 from luminaguard.errors import HypervisorUnavailable
-from luminaguard.vm.backends.qemu.confinement.apparmor import LAYER as APPARMOR
-from luminaguard.vm.backends.qemu.confinement.apparmor import AppArmor
-from luminaguard.vm.backends.qemu.confinement.berth import Berth
-from luminaguard.vm.backends.qemu.confinement.syscalls import LAYER
+from luminaguard.vm.confinement.apparmor import LAYER as APPARMOR
+from luminaguard.vm.confinement.apparmor import AppArmor
+from luminaguard.vm.confinement.berth import Berth
+from luminaguard.vm.confinement.syscalls import LAYER
 from luminaguard.vm.linux import is_sealed
 
 SEALED_TEMPLATE = "sealed-template"

@@ -5,11 +5,11 @@ import subprocess
 import sys
 import time
 
-from luminaguard.vm.backends.qemu.confinement.undertaker import Undertaker
+from luminaguard.vm.confinement.undertaker import Undertaker
 
 KILLED = """
 import subprocess, sys, time
-from luminaguard.vm.backends.qemu.confinement.undertaker import Undertaker
+from luminaguard.vm.confinement.undertaker import Undertaker
 undertaker = Undertaker()
 undertaker.start()
 one = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", undertaker.mark])

@@ -7,10 +7,10 @@ import pytest
 
 from luminaguard.domain.isolation import Jail
 from luminaguard.errors import HypervisorUnavailable
-from luminaguard.vm.backends.qemu.confinement.jail import tool
-from luminaguard.vm.backends.qemu.confinement.readback import MINIMUM, read_jail, require_minimum
-from luminaguard.vm.backends.qemu.confinement.uids import FIRST_UID, SLOTS, lease_uid
-from luminaguard.vm.backends.qemu.confinement.userns import namespaces_refused
+from luminaguard.vm.confinement.jail import tool
+from luminaguard.vm.confinement.readback import MINIMUM, read_jail, require_minimum
+from luminaguard.vm.confinement.uids import FIRST_UID, SLOTS, lease_uid
+from luminaguard.vm.confinement.userns import namespaces_refused
 from luminaguard.vm.directories import make_private
 
 

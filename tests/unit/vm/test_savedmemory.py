@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luminaguard.errors import TemplateError
-from luminaguard.vm.backends.qemu.memory import SavedMemory, load_memory, save_memory
 from luminaguard.vm.linux import is_sealed, memory_file
+from luminaguard.vm.savedmemory import SavedMemory, load_memory, save_memory
 
 PAGE = 4096
 SIZE = 256 * PAGE

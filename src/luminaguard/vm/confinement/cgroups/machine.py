@@ -14,8 +14,8 @@ from pathlib import Path
 
 import anyio
 
-from luminaguard.vm.backends.qemu.confinement.cgroups.limits import NEEDED, CgroupLimits, Setting
-from luminaguard.vm.backends.qemu.confinement.cgroups.places import Branch, Places, find_places
+from luminaguard.vm.confinement.cgroups.limits import NEEDED, CgroupLimits, Setting
+from luminaguard.vm.confinement.cgroups.places import Branch, Places, find_places
 
 _NAME = re.compile(r"luminaguard-[0-9a-f]{32}-(\d+)-(\d+)-\d+")
 """The owner's mark, process id and start time, and a number."""

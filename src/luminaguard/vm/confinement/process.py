@@ -15,8 +15,8 @@ from typing import cast
 import anyio
 
 from luminaguard.errors import GuestLost, VmError
-from luminaguard.vm.backends.qemu.confinement.jail import Confinement, confined
-from luminaguard.vm.backends.qemu.confinement.syscalls import filter_file
+from luminaguard.vm.confinement.jail import Confinement, confined
+from luminaguard.vm.confinement.syscalls import filter_file
 from luminaguard.vm.linux import kill_process, process_handle, quiet_pipe
 
 _START_LIMIT_S = 20.0

@@ -17,8 +17,8 @@ from typing import cast
 
 from luminaguard.domain.calls import canonical_json
 from luminaguard.errors import HypervisorUnavailable
-from luminaguard.vm.backends.qemu.architecture import host_architecture
-from luminaguard.vm.backends.qemu.confinement.hosttools import tool
+from luminaguard.vm.architecture import host_architecture
+from luminaguard.vm.confinement.hosttools import tool
 
 FIRMWARE = "/firmware"
 """Where QEMU finds its firmware inside."""

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from luminaguard.vm.backends.qemu.confinement.cgroups.delegation import LEAF
-from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
-from luminaguard.vm.backends.qemu.confinement.cgroups.machine import Cgroups, sweep
-from luminaguard.vm.backends.qemu.confinement.cgroups.places import Branch, Places, find_places
+from luminaguard.vm.confinement.cgroups.delegation import LEAF
+from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
+from luminaguard.vm.confinement.cgroups.machine import Cgroups, sweep
+from luminaguard.vm.confinement.cgroups.places import Branch, Places, find_places
 
 MARK = "luminaguard-" + "ab" * 16
 LIMITS = CgroupLimits(memory_bytes=(64 << 20) + 5, processes=32, cpus=1.5, weight=50)

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from luminaguard.vm.backends.qemu.confinement.syscalls import DENIED, filter_program
+from luminaguard.vm.confinement.syscalls import DENIED, filter_program
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EPERM

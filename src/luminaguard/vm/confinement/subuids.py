@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from luminaguard.vm.backends.qemu.confinement.uids import UidLease, lease_uid
+from luminaguard.vm.confinement.uids import UidLease, lease_uid
 from luminaguard.vm.directories import make_private
 from luminaguard.vm.linux import user_id
 

@@ -9,7 +9,7 @@ from luminaguard.errors import ImageError
 from luminaguard.image.assemble import record
 from luminaguard.image.image import GuestImage
 from luminaguard.image.manifest import KernelRecord, Manifest
-from luminaguard.vm.backends.qemu.imagecheck import ImageCheck
+from luminaguard.vm.imagecheck import ImageCheck
 
 FILES = ("kernel", "initrd", "rootfs")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from luminaguard.vm.backends.qemu.confinement.subuids import SLOTS, NoSubordinates, own_range
+from luminaguard.vm.confinement.subuids import SLOTS, NoSubordinates, own_range
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 
 from luminaguard.domain.calls import canonical_json
 from luminaguard.errors import HypervisorUnavailable, TemplateError
-from luminaguard.vm.backends.qemu.template import (
+from luminaguard.vm.linux import memory_file
+from luminaguard.vm.templates import (
     MANIFEST,
     STATE,
     TemplateStore,
@@ -15,7 +16,6 @@ from luminaguard.vm.backends.qemu.template import (
     read_state,
     write_template,
 )
-from luminaguard.vm.linux import memory_file
 
 pytestmark = pytest.mark.anyio
 

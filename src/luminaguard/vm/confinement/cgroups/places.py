@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from luminaguard.vm.backends.qemu.confinement.cgroups.delegation import (
+from luminaguard.vm.confinement.cgroups.delegation import (
     LEAF,
     Refused,
     is_delegated,
     is_true_root,
     open_to_children,
 )
-from luminaguard.vm.backends.qemu.confinement.cgroups.limits import NEEDED, WISHED
+from luminaguard.vm.confinement.cgroups.limits import NEEDED, WISHED
 from luminaguard.vm.linux import user_id
 
 TOP = "luminaguard"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from luminaguard.vm.backends.qemu.confinement.apparmor import (
+from luminaguard.vm.confinement.apparmor import (
     PROFILE,
     SOURCE,
     AppArmor,

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import anyio
 from anyio.to_thread import run_sync
 
-from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
-from luminaguard.vm.backends.qemu.confinement.cgroups.machine import Cgroups, MachineCgroup
-from luminaguard.vm.backends.qemu.confinement.jail import device_group
-from luminaguard.vm.backends.qemu.confinement.subuids import NoSubordinates, SubordinateUids
-from luminaguard.vm.backends.qemu.confinement.uids import UidLease, can_switch_users, lease_uid
+from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
+from luminaguard.vm.confinement.cgroups.machine import Cgroups, MachineCgroup
+from luminaguard.vm.confinement.jail import device_group
+from luminaguard.vm.confinement.subuids import NoSubordinates, SubordinateUids
+from luminaguard.vm.confinement.uids import UidLease, can_switch_users, lease_uid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

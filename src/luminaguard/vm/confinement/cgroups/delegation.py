@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from luminaguard.vm.backends.qemu.confinement.cgroups.limits import NEEDED
+from luminaguard.vm.confinement.cgroups.limits import NEEDED
 
 LEAF = "luminaguard-leaf"
 """Where the processes of a delegated cgroup move to."""

@@ -10,9 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from luminaguard.vm.backends.qemu.confinement.hosttools import tool
-from luminaguard.vm.backends.qemu.confinement.jailroot import FIRMWARE, JailRoot
-from luminaguard.vm.backends.qemu.confinement.uids import UidLease
+from luminaguard.vm.confinement.hosttools import tool
+from luminaguard.vm.confinement.jailroot import FIRMWARE, JailRoot
+from luminaguard.vm.confinement.uids import UidLease
 
 NAMESPACE_LAYERS = frozenset({"mount-namespace", "pid-namespace", "net-namespace", "ipc-namespace"})
 _INNER_UID = 65533

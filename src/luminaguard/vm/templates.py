@@ -19,8 +19,8 @@ from anyio.to_thread import run_sync
 
 from luminaguard.domain.calls import canonical_json
 from luminaguard.errors import HypervisorUnavailable, TemplateError
-from luminaguard.vm.backends.qemu.memory import SavedMemory, save_memory
 from luminaguard.vm.directories import cache_lock, make_private
+from luminaguard.vm.savedmemory import SavedMemory, save_memory
 
 RAM, STATE, MANIFEST = "ram", "state", "manifest.json"
 _FORMAT = 1
