@@ -21,11 +21,11 @@ from luminaguard.domain.isolation import Tier
 from luminaguard.errors import GuestLost, HypervisorUnavailable, ImageError, VmStateError
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
-from luminaguard.vm.backends.gvisor.trees import Roots
 from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import GuestMount, MicroVM
 from luminaguard.vm.lifecycle import VmState
 from luminaguard.vm.spec import VmSpec
+from luminaguard.vm.trees import Roots
 from vm_fixtures import imaged
 
 pytestmark = [

@@ -25,7 +25,6 @@ from luminaguard.vm.backends.gvisor.jail import MINIMUM, read_sandbox_jail
 from luminaguard.vm.backends.gvisor.machine import GvisorMachine
 from luminaguard.vm.backends.gvisor.runsc import Runsc, find_runsc
 from luminaguard.vm.backends.gvisor.sandbox import Order, Sandbox
-from luminaguard.vm.backends.gvisor.trees import Roots
 from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
 from luminaguard.vm.confinement.cgroups.machine import Cgroups
 from luminaguard.vm.confinement.undertaker import Undertaker
@@ -34,6 +33,7 @@ from luminaguard.vm.hypervisor import Capabilities, Probe, Template
 from luminaguard.vm.linux import user_id
 from luminaguard.vm.probecache import host_identity
 from luminaguard.vm.spec import GUEST_UID, VmSpec
+from luminaguard.vm.trees import Roots
 
 _BOOT_LIMIT_S = 60.0
 _PROBE_LIMIT_S = 10.0

@@ -1,4 +1,4 @@
-"""Images as directories: gVisor mounts no disks, so the host unpacks what it made itself.
+"""Images as directories, for what mounts no disks: the host unpacks what it made itself.
 
 Only images that the host built are unpacked: its own guest image, checked against its manifest,
 and the workspace image, written from an explicit list of files.
