@@ -21,7 +21,9 @@ class CommandLine:
     cache: Path
 
     def environment(self, **more: str) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        kept = {
+            name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ
+        }
         coverage = {k: v for k, v in os.environ.items() if k.startswith("COVERAGE_")}
         return {
             **kept,

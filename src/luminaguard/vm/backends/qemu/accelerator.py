@@ -129,7 +129,7 @@ def device_problem(accelerator: Accelerator) -> str | None:
     if not os.path.exists(device):
         return f"{device} does not exist"
     if not os.access(device, os.R_OK | os.W_OK):
-        return f"{device} may not be opened by this user"
+        return f"{device} may not be opened by this user: add it to the device's group (kvm)"
     if can_switch_users() and os.stat(device).st_mode & 0o066 == 0:
         return f"{device} is for root only, and machines never run as root: give it to a group"
     return None
