@@ -24,7 +24,7 @@ from luminaguard.errors import (
 )
 from luminaguard.image.image import GuestImage
 from luminaguard.image.store import ImageStore
-from luminaguard.machines import apple, firecracker, gvisor, qemu
+from luminaguard.machines import apple, firecracker, gvisor, process, qemu
 from luminaguard.vm.hypervisor import Hypervisor, Probe
 
 # ruff: noqa: PLC0415 - only what this host is asked for gets imported: start-up time is a feature
@@ -86,6 +86,13 @@ def _look_for_gvisor() -> None:
     find_runsc()
 
 
+def _look_for_process() -> None:
+    from luminaguard.vm.backends.process.host import find_bubblewrap, require_namespaces
+
+    find_bubblewrap()
+    require_namespaces()
+
+
 BACKENDS = (
     Backend(
         name="firecracker",
@@ -96,6 +103,7 @@ BACKENDS = (
     Backend(name="qemu", tiers=(Tier.HARDWARE, Tier.EMULATED), find=_look_for_qemu, make=qemu),
     Backend(name="apple", tiers=(Tier.HARDWARE,), find=_look_for_apple, make=apple),
     Backend(name="gvisor", tiers=(Tier.USERKERNEL,), find=_look_for_gvisor, make=gvisor),
+    Backend(name="process", tiers=(Tier.PROCESS,), find=_look_for_process, make=process),
 )
 """Every backend; where several give the same tier, the first comes first."""
 _REPORT_LIMIT_S = 180.0

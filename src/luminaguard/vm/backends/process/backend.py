@@ -1,6 +1,5 @@
 """Machines of confined processes: the host's kernel, shared, and walls inside it."""
 
-import secrets
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from luminaguard.vm.backends.process.host import (
 from luminaguard.vm.backends.process.jail import LANDLOCK, MINIMUM, read_process_jail
 from luminaguard.vm.backends.process.launch import Order, Processes
 from luminaguard.vm.backends.process.machine import ProcessEngine, ProcessMachine
-from luminaguard.vm.backends.process.room import Room, sweep
+from luminaguard.vm.backends.process.room import Room
 from luminaguard.vm.backends.process.spaces import NO_UID, make_space
 from luminaguard.vm.confinement.berth import Berth
 from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
@@ -26,8 +25,9 @@ from luminaguard.vm.confinement.cgroups.machine import Cgroups
 from luminaguard.vm.confinement.undertaker import Undertaker
 from luminaguard.vm.directories import make_private
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
+from luminaguard.vm.owned import make_owned, remove_dead
+from luminaguard.vm.roots import Roots
 from luminaguard.vm.spec import VmSpec
-from luminaguard.vm.trees import Roots
 
 _BOOT_LIMIT_S = 30.0
 _PROBE_MEMORY_MIB = 256
@@ -65,6 +65,7 @@ class ProcessHypervisor:
             copying: Work on copies even where the kernel could do overlays.
         """
         self._runtime_dir = runtime_dir
+        self._rooms = runtime_dir / "process"
         self._allow_missing = allow_missing
         self._image = image
         self._copying = copying
@@ -76,8 +77,10 @@ class ProcessHypervisor:
         self._opening = anyio.Lock()
 
     def close(self) -> None:
-        """Let go of the watch over machines: end those first."""
+        """Let go of the watch over machines and of their root: end those first."""
         self._undertaker.close()
+        self._roots.close()
+        self._roots.close()
 
     async def probe(self) -> Probe:
         """Start a machine, and end it.
@@ -124,20 +127,20 @@ class ProcessHypervisor:
 
     async def _start(self, spec: VmSpec) -> ProcessMachine:
         bubblewrap = await self._program()
-        root = await run_sync(self._roots.of, spec.image)
+        root = await self._roots.of(spec.image)
         private = await run_sync(make_private, self._runtime_dir)
         space = await run_sync(make_space)
-        name = f"{self._undertaker.mark}-{secrets.token_hex(4)}"
         cgroup = self._cgroups.make(_limits(spec))
         self._undertaker.start(self._cgroups.parents)
         room: Room | None = None
         processes: Processes | None = None
         try:
-            room = await run_sync(Room, self._runtime_dir, name, space.owner)
+            own = await run_sync(make_owned, self._rooms, f"{self._undertaker.mark}-")
+            room = Room(own, space.owner)
             await run_sync(room.write, spec.profile)
             order = Order(
                 bubblewrap=bubblewrap,
-                name=name,
+                name=room.name,
                 root=root,
                 shown=room.shown,
                 joins=cgroup.joins,
@@ -201,7 +204,7 @@ class ProcessHypervisor:
             if self._bubblewrap is None:
                 found = await run_sync(find_bubblewrap)
                 await run_sync(require_namespaces)
-                await run_sync(sweep, self._runtime_dir)
+                await run_sync(remove_dead, self._rooms)
                 self._bubblewrap = found
         return self._bubblewrap
 

@@ -1,46 +1,37 @@
 """The directory that one machine is shown: the agent, its orders, and the workspace's files."""
 
 import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 from luminaguard.vm import trees
 from luminaguard.vm.agentfiles import copy_agent
 from luminaguard.vm.hardening import HardeningProfile
-from luminaguard.vm.linux import DIRECTORY, NO_FOLLOW, try_lock
-
-_PREFIX = "process-"
-_UNFINISHED = ".process-"
-_ABANDONED_S = 600.0
-"""Age of an unlocked, unnamed directory that nobody can still be making."""
+from luminaguard.vm.owned import OwnedDirectory
 
 
 class Room:
-    """One machine's private directory; whose owner lives is known by the lock on it."""
+    """One machine's private directory, filled."""
 
-    def __init__(self, runtime_dir: Path, name: str, owner: int | None) -> None:
-        """Make it, locked from the first moment at which it bears its name.
+    def __init__(self, own: OwnedDirectory, owner: int | None) -> None:
+        """Take over an empty directory.
 
         Args:
-            runtime_dir: Private directory of this user's running LuminaGuard.
-            name: Unique; it carries the owner's mark.
+            own: The machine's; removed with it.
             owner: Host user that the workspace's files belong to; None: whoever unpacks them.
         """
-        self.directory = runtime_dir / f"{_PREFIX}{name}"
+        self._own = own
         self._owner = owner
-        unfinished = runtime_dir / f"{_UNFINISHED}{name}"
-        unfinished.mkdir(mode=0o700)
-        self._lock = _open(unfinished)
-        try_lock(self._lock)
-        unfinished.rename(self.directory)
+
+    @property
+    def name(self) -> str:
+        """Unique; it carries the owner's mark."""
+        return self._own.path.name
 
     @property
     def shown(self) -> Path:
         """What the guest sees, read-only, at /mnt."""
-        return self.directory / "shown"
+        return self._own.path / "shown"
 
     @property
     def lower(self) -> Path:
@@ -75,49 +66,7 @@ class Room:
 
     def remove(self) -> None:
         """Remove everything. Blocking; idempotent."""
-        _remove(self.directory)
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-
-
-def sweep(runtime_dir: Path) -> None:
-    """Remove what killed LuminaGuard processes left; never touch a living one's. Blocking."""
-    for directory in runtime_dir.glob(f"{_PREFIX}*"):
-        _remove_abandoned(directory)
-    for directory in runtime_dir.glob(f"{_UNFINISHED}*"):
-        with suppress(OSError):
-            if time.time() - directory.stat().st_mtime > _ABANDONED_S:
-                _remove_abandoned(directory)
-
-
-def _remove_abandoned(directory: Path) -> None:
-    with suppress(OSError):
-        lock = _open(directory)
-        try:
-            if try_lock(lock):
-                _remove(directory)
-        finally:
-            os.close(lock)
-
-
-def _open(directory: Path) -> int:
-    return os.open(directory, os.O_RDONLY | DIRECTORY | NO_FOLLOW)
-
-
-def _remove(directory: Path) -> None:
-    """Remove a tree, directories without write permission among it; leave what resists."""
-
-    def insist(act: Callable[..., object], path: str, _error: object) -> None:
-        with suppress(OSError):
-            os.chmod(os.path.dirname(path), 0o700)
-            if act is not os.rmdir and os.path.isdir(path) and not os.path.islink(path):
-                os.chmod(path, 0o700)
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                act(path)
-
-    shutil.rmtree(directory, onerror=insist)
+        self._own.remove()
 
 
 def _below(top: bytes) -> Iterator[bytes]:
