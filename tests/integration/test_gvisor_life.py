@@ -24,8 +24,8 @@ from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
 from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import GuestMount, MicroVM
 from luminaguard.vm.lifecycle import VmState
+from luminaguard.vm.roots import Roots
 from luminaguard.vm.spec import VmSpec
-from luminaguard.vm.trees import Roots
 from vm_fixtures import imaged
 
 pytestmark = [
@@ -49,7 +49,7 @@ def marked(runtime: Path) -> list[int]:
         if entry.isdigit() and entry != str(os.getpid()):
             with suppress(OSError):
                 text = Path("/proc", entry, "cmdline").read_bytes()
-                if f"{runtime}/luminaguard-".encode() in text:
+                if f"{runtime}/gvisor/luminaguard-".encode() in text:
                     found.append(int(entry))
     return found
 
@@ -207,7 +207,7 @@ async def test_a_cancelled_boot_leaves_nothing(
         await gvisor.boot(vm_spec)
     assert scope.cancelled_caught
     wait_until_gone(vm_directories[1])
-    assert list(vm_directories[1].glob("luminaguard-*")) == []
+    assert list(vm_directories[1].glob("gvisor/luminaguard-*")) == []
 
 
 async def test_a_jail_below_the_minimum_is_refused(
@@ -246,6 +246,34 @@ def test_machines_end_with_the_process_that_made_them(
     assert not lives(sentry)
 
 
+async def test_what_a_killed_luminaguard_left_is_removed_by_the_next(
+    gvisor: GvisorHypervisor, vm_spec: VmSpec, vm_directories: tuple[Path, Path], tmp_path: Path
+) -> None:
+    homes = tmp_path / "run" / "gvisor"
+    code = (
+        "import os, signal, sys; from pathlib import Path; "
+        "from luminaguard.vm.owned import make_owned; "
+        "(make_owned(Path(sys.argv[1]), 'luminaguard-dead-').path / 'lower').mkdir(mode=0o500); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    await anyio.run_process([sys.executable, "-c", code, str(homes)], check=False)
+    assert len(list(homes.iterdir())) == 1
+    await gvisor.probe()
+    first = GvisorHypervisor(vm_directories[0], tmp_path / "run", image=vm_spec.image)
+    second = GvisorHypervisor(vm_directories[0], tmp_path / "run", image=vm_spec.image)
+    try:
+        async with await first.boot(vm_spec) as machine:
+            assert list(homes.glob("luminaguard-dead-*")) == []
+            async with await second.boot(vm_spec):
+                assert len(list(homes.iterdir())) == 2
+            await machine.reseed(bytes(64), time.time_ns())
+            assert (await shell(machine, "true")).exit_code == 0
+    finally:
+        first.close()
+        second.close()
+    assert list(homes.iterdir()) == []
+
+
 async def test_an_image_that_is_not_what_its_manifest_says_is_not_unpacked(
     gvisor: GvisorHypervisor, vm_spec: VmSpec, tmp_path: Path
 ) -> None:
@@ -255,5 +283,5 @@ async def test_an_image_that_is_not_what_its_manifest_says_is_not_unpacked(
     (tmp_path / "rootfs").write_bytes(b"hsqs" + bytes(4096))
     changed = replace(vm_spec.image, directory=tmp_path)
     with pytest.raises(ImageError):
-        Roots(tmp_path / "cache").of(changed)
+        await Roots(tmp_path / "cache").of(changed)
     assert not (tmp_path / "cache" / "roots" / changed.digest).exists()

@@ -153,15 +153,16 @@ def kill_process(handle: int) -> None:
         return
 
 
-def try_lock(fd: int) -> bool:
-    """Take an exclusive flock without waiting; True when it was free.
+def try_lock(fd: int, *, shared: bool = False) -> bool:
+    """Take an flock without waiting; True when it could be had.
 
+    Exclusive, or `shared` with others that share it.
     The lock lives until the last duplicate of the descriptor is closed, in every process.
     """
     if sys.platform == "win32":
         raise _unavailable()
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

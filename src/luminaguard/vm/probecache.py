@@ -61,7 +61,7 @@ class ProbeCache:
 
 def host_identity(*facts: str) -> str:
     """Return a digest of what a probe's result depends on: the given facts, boot and device."""
-    seen = [*facts, sys.platform, _boot_id()]
+    seen = [*facts, sys.platform, boot_id()]
     if sys.platform == "linux":
         seen.append(_device())
     return sha256(canonical_json(seen)).hexdigest()
@@ -76,7 +76,7 @@ def _device() -> str:
     return f"{_KVM}: {[about.st_dev, about.st_ino, about.st_mode, about.st_gid, usable]}"
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
     """Return what changes with every start of this host; "unknown" where nothing tells."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:

@@ -96,7 +96,7 @@ def confined(
         # By this process's table: QEMU shall not inherit it.
         space = f"--user=/proc/{os.getpid()}/fd/{confinement.lease.namespace}"
         enter += [tool("nsenter"), "--preserve-credentials", space, "--"]
-    own_count = confinement.lease is not None or (confinement.namespaces and _counts_apart())
+    own_count = confinement.lease is not None or (confinement.namespaces and counts_apart())
     limits = [tool("prlimit"), *confinement.limits.options(own_count=own_count), "--"]
     limits += _drop_rights(confinement)
     if not confinement.namespaces:
@@ -105,7 +105,7 @@ def confined(
     return [*enter, *namespaces, "--", *limits, *command, "-L", FIRMWARE], {}
 
 
-def _counts_apart() -> bool:
+def counts_apart() -> bool:
     """Whether this kernel counts processes for each user namespace: Linux 5.14 and later."""
     release = re.match(r"(\d+)\.(\d+)", platform.release())
     return release is not None and (int(release[1]), int(release[2])) >= (5, 14)

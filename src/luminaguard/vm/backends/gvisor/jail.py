@@ -11,7 +11,7 @@ from luminaguard.vm.confinement.berth import Berth
 from luminaguard.vm.confinement.cgroups.machine import MachineCgroup
 from luminaguard.vm.confinement.readback import SEALED_TEMPLATE, read_jail
 
-_QEMU_ONLY = frozenset({"syscall-filter", SEALED_TEMPLATE, "apparmor", "process-limit"})
+_QEMU_ONLY = frozenset({"syscall-filter", SEALED_TEMPLATE, "apparmor"})
 """Layers of QEMU's jail that mean nothing here: runsc's filter is one, and no memory is shared."""
 
 MINIMUM = frozenset(
