@@ -41,6 +41,8 @@ from luminaguard_guest.wire import Message
 _OWN_CALLS = ("chroot", "mount", "sethostname", "umount2", "unshare")
 """What the agent needs besides what commands have. With the host's name it tries its own filter."""
 _PROC = "subset=pid,hidepid=invisible"
+_BYTES_A_FILE = 4096
+_FEWEST_FILES = 4096
 _TRIAL = "/run/luminaguard/trial"
 
 
@@ -52,6 +54,12 @@ class ProcessGround(SandboxGround):
         super().__init__(uid)
         self._copying = copying
         self._merged = ""
+
+    def scratch_options(self) -> str:
+        """Bound files by number as well: each takes memory of the host's kernel."""
+        size = scratch_bytes()
+        files = max(size // _BYTES_A_FILE, _FEWEST_FILES)
+        return f"mode=0700,size={size},nr_inodes={files}"
 
     def show(self, merged: str, flags: int) -> None:
         """Mount the workspace, as commands see it, at `merged`."""

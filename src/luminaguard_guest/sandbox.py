@@ -67,7 +67,7 @@ class SandboxGround:
         scratch = os.path.dirname(workspace.UPPER)
         os.makedirs(scratch, mode=0o700, exist_ok=True)
         flags = MS_NODEV | MS_NOSUID
-        self.mount("scratch", scratch, "tmpfs", flags, f"mode=0700,size={scratch_bytes()}")
+        self.mount("scratch", scratch, "tmpfs", flags, self.scratch_options())
         owner = self._uid
         _directory(workspace.UPPER, os.stat(LOWER).st_mode & 0o7777, owner)
         _directory(f"{scratch}/work", 0o700, 0)
@@ -81,6 +81,10 @@ class SandboxGround:
         os.makedirs(merged, exist_ok=True)
         self.show(merged, flags)
         return []
+
+    def scratch_options(self) -> str:
+        """Return how the scratch space is mounted."""
+        return f"mode=0700,size={scratch_bytes()}"
 
     def show(self, merged: str, flags: int) -> None:
         """Mount the workspace, as commands see it, at `merged`."""
