@@ -120,6 +120,13 @@ async def test_the_tier_and_what_the_jail_lacks_are_said(machine: MicroVM) -> No
     assert isolation.guest.lsm == "none"
 
 
+async def test_files_can_be_listed_and_looked_at(machine: MicroVM) -> None:
+    report = await shell(machine, "ls -ld /etc && stat -c %n /etc/passwd && ls -d /absent")
+    assert report.exit_code == 2
+    assert report.stdout.splitlines()[1] == b"/etc/passwd"
+    assert report.stderr == b"ls: cannot access '/absent': No such file or directory\n"
+
+
 async def test_commands_hold_no_capability_and_are_filtered(machine: MicroVM) -> None:
     report = await shell(machine, "grep -E 'Cap(Eff|Prm|Bnd)|Seccomp' /proc/self/status")
     facts = dict(line.split(":\t") for line in report.stdout.decode().splitlines())

@@ -17,6 +17,7 @@ from luminaguard.errors import (
     VmError,
 )
 from luminaguard.image.image import GuestImage
+from luminaguard.vm.backends.gvisor import statx
 from luminaguard.vm.backends.gvisor.bundle import Bundle
 from luminaguard.vm.backends.gvisor.jail import MINIMUM, read_sandbox_jail
 from luminaguard.vm.backends.gvisor.machine import GvisorMachine
@@ -124,7 +125,7 @@ class GvisorHypervisor:
 
     async def _start(self, spec: VmSpec, platform: str, limit_s: float) -> GvisorMachine:
         runsc = await self._program()
-        root = await self._roots.of(spec.image)
+        root = await self._root(spec.image)
         private = await run_sync(make_private, self._runtime_dir)
         home = await run_sync(self._home)
         bundle = Bundle(directory=home.path, uid=GUEST_UID if user_id() == 0 else 0)
@@ -145,6 +146,11 @@ class GvisorHypervisor:
                 await run_sync(home.remove)
             raise
         return GvisorMachine(sandbox, bundle, isolation, spec)
+
+    async def _root(self, image: GuestImage) -> Path:
+        if not statx.needed():
+            return await self._roots.of(image)
+        return await self._roots.of(image, variant=statx.VARIANT, addition=statx.install)
 
     def _home(self) -> OwnedDirectory:
         """Return a new machine's directory; the first time, remove those of killed LuminaGuards."""
