@@ -132,6 +132,7 @@ def python(home: Path) -> str:
 
 
 ESCAPED = tuple(f"security/test_escaped_qemu{part}.py" for part in ("", "_calls", "_floods"))
+PROCESS = ("conformance", "integration/test_process_life.py", "security/test_process_walls.py")
 LIFE = "integration/test_qemu_life.py"
 ENDS = (
     f"{LIFE}::test_machines_end_with_the_process_that_made_them",
@@ -168,6 +169,7 @@ NEEDS_RUNSC = pytest.mark.skipif(
             "end_with or cancelled or either_image or hold_no or leaves",
             marks=NEEDS_RUNSC,
         ),
+        (PROCESS, "process and not template and not saved"),
         ([LIFE], "end_with or no_moment or unseen or cancelling"),
         (ESCAPED, "not same_user and not its_cgroup"),
     ],
