@@ -158,6 +158,21 @@ def candidates(
     return found
 
 
+def named(name: str) -> Backend:
+    """Return the backend of this name.
+
+    Raises:
+        ConfigError: there is none; the hint names those there are.
+    """
+    for backend in BACKENDS:
+        if backend.name == name:
+            return backend
+    raise ConfigError(
+        f"there is no backend {name!r}",
+        hint=f"known: {', '.join(backend.name for backend in BACKENDS)}",
+    )
+
+
 async def choose(
     settings: Settings,
     image: Callable[[], GuestImage],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from luminaguard.backends import BACKENDS, choose
+from luminaguard.backends import choose, named
 from luminaguard.bench.samples import Samples
 from luminaguard.config import Settings
 from luminaguard.domain.execution import Execution
@@ -88,18 +88,19 @@ class Measured:
 async def measure_machines(samples: Samples, settings: Settings, n: int) -> Measured:
     """Take all figures of this module; return what the machines ran on.
 
-    That is the first backend that the settings allow and this host can run. The template is made beforehand, outside of the clock.
+    That is the first backend that the settings allow and this host can run. Its template is made
+    beforehand, outside of the clock.
 
     Raises:
         ConfigError: the settings name a backend that does not exist.
         HypervisorUnavailable: none of those that they name works here.
     """
-    spec = machine_spec(settings, settings.vm.image)
-    chosen = await choose(settings, lambda: spec.image)
+    chosen = await choose(settings, lambda: machine_spec(settings, settings.vm.image).image)
     name = chosen.name
     chosen.close()
+    spec = machine_spec(settings, settings.vm.image)
     # Another of the same kind, which has an image to be probed with.
-    hypervisor = next(one for one in BACKENDS if one.name == name).make(settings, spec.image)
+    hypervisor = named(name).make(settings, spec.image)
     try:
         probe = await hypervisor.probe()
         if hypervisor.capabilities.snapshots:

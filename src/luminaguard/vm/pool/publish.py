@@ -35,25 +35,34 @@ class PublishedPool:
     pid: int
     told_at: float
     """Seconds since the epoch."""
+    backend: str
+    """What makes its machines; empty if its process did not say."""
     metrics: dict[str, JsonValue]
     """As of `PoolMetrics.as_json`."""
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the JSON form."""
-        return {"id": self.id, "pid": self.pid, "told_at": self.told_at, "metrics": self.metrics}
+        return {
+            "id": self.id,
+            "pid": self.pid,
+            "told_at": self.told_at,
+            "backend": self.backend,
+            "metrics": self.metrics,
+        }
 
 
 class MetricsFile:
     """Publishes one pool's metrics while it is open. A context manager; blocking.
 
-    with MetricsFile(runtime_dir, pool.id) as file:
+    with MetricsFile(runtime_dir, pool.id, backend="qemu") as file:
         pool.watch(file.publish)
     """
 
-    def __init__(self, runtime_dir: Path, pool_id: str) -> None:
-        """Choose where; `pool_id` is new and random."""
+    def __init__(self, runtime_dir: Path, pool_id: str, *, backend: str = "") -> None:
+        """Choose where; `pool_id` is new and random, `backend` makes the pool's machines."""
         self._directory = runtime_dir / _DIRECTORY
         self._id = pool_id
+        self._backend = backend
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
@@ -106,7 +115,11 @@ class MetricsFile:
         if self._lock is None:
             return
         said = PublishedPool(
-            id=self._id, pid=os.getpid(), told_at=time.time(), metrics=metrics.as_json()
+            id=self._id,
+            pid=os.getpid(),
+            told_at=time.time(),
+            backend=self._backend,
+            metrics=metrics.as_json(),
         )
         new = self._directory / f"{_NEW}{self._id}.json"
         try:
@@ -141,6 +154,7 @@ def _living(directory: Path) -> Iterator[PublishedPool]:
                 id=lock.stem,
                 pid=int(said["pid"]),
                 told_at=float(said["told_at"]),
+                backend=str(said.get("backend", "")),
                 metrics=cast("dict[str, JsonValue]", dict(said["metrics"])),
             )
 
