@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from luminaguard.errors import HypervisorUnavailable
@@ -151,6 +153,20 @@ def kill_process(handle: int) -> None:
         signal.pidfd_send_signal(handle, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+def send_signal(pids: Iterable[int], name: str) -> None:
+    """Send "SIGSTOP", say, to processes; one that is gone is left out."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.Signals[name])
+
+
+def give_away(path: bytes, uid: int) -> None:
+    """Make a user, and the group of the same number, own a file; no symbolic link is followed."""
+    if sys.platform == "win32":
+        raise _unavailable()
+    os.chown(path, uid, uid, follow_symlinks=False)
 
 
 def try_lock(fd: int, *, shared: bool = False) -> bool:

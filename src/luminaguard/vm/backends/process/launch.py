@@ -7,7 +7,6 @@ to what is left.
 """
 
 import os
-import signal
 import socket
 import subprocess
 from contextlib import suppress
@@ -21,7 +20,7 @@ from luminaguard.vm.backends.process.host import Bubblewrap
 from luminaguard.vm.channel import Channel
 from luminaguard.vm.confinement.hosttools import tool
 from luminaguard.vm.guest import GuestClient
-from luminaguard.vm.linux import kill_process, process_handle, quiet_pipe
+from luminaguard.vm.linux import kill_process, process_handle, quiet_pipe, send_signal
 
 _ENTER = (
     'for place do shift; [ "$place" = -- ] && break; echo 0 >"$place" 2>/dev/null; done; exec "$@"'
@@ -139,14 +138,14 @@ class Processes:
         """
         with anyio.move_on_after(_STILL_LIMIT_S):
             while moving := [pid for pid in self._inside() if _state(pid) not in {"T", "Z", "X"}]:
-                _signal(moving, signal.SIGSTOP)
+                send_signal(moving, "SIGSTOP")
                 await anyio.sleep(_POLL_S)
             return
         raise VmError(f"the machine did not stop within {_STILL_LIMIT_S:.0f} s")
 
     async def resume(self) -> None:
         """Let them go on, the agent last."""
-        _signal(self._inside()[::-1], signal.SIGCONT)
+        send_signal(self._inside()[::-1], "SIGCONT")
 
     def _inside(self) -> list[int]:
         return [self.pid, *descendants(self.pid)]
@@ -183,7 +182,7 @@ class Processes:
     async def _end_marked(self) -> None:
         """End what was just being started, when nobody had hold of it yet."""
         while left := marked(self._name):
-            _signal(left, signal.SIGKILL)
+            send_signal(left, "SIGKILL")
             await anyio.sleep(_POLL_S)
 
 
@@ -266,9 +265,3 @@ def _state(pid: int) -> str:
         return about.rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return "X"
-
-
-def _signal(pids: list[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)

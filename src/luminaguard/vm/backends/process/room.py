@@ -7,6 +7,7 @@ from pathlib import Path
 from luminaguard.vm import trees
 from luminaguard.vm.agentfiles import copy_agent
 from luminaguard.vm.hardening import HardeningProfile
+from luminaguard.vm.linux import give_away
 from luminaguard.vm.owned import OwnedDirectory
 
 
@@ -62,7 +63,7 @@ class Room:
         trees.unpack(workspace_fd, self.lower)
         if self._owner is not None:
             for place in _below(os.fsencode(self.lower)):
-                os.chown(place, self._owner, self._owner, follow_symlinks=False)
+                give_away(place, self._owner)
 
     def remove(self) -> None:
         """Remove everything. Blocking; idempotent."""

@@ -106,7 +106,7 @@ def _namespace(table: str) -> int:
             )
         for name in ("uid_map", "gid_map"):
             Path(f"/proc/{holder.pid}/{name}").write_text(table, encoding="ascii")
-        return os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY)
     except OSError as problem:
         raise HypervisorUnavailable(
             f"a machine's users cannot be mapped: {problem.strerror}", hint=namespace_hint()
