@@ -42,11 +42,18 @@ def version() -> int:
 class Walls:
     """What a command may reach: everything it sees to read, its own places to write."""
 
-    def __init__(self, workspaces: str = "/proc/self/mountinfo") -> None:
+    def __init__(
+        self,
+        workspaces: str = "/proc/self/mountinfo",
+        writable: tuple[str, ...] = (*_WRITABLE, *_DEVICES),
+    ) -> None:
         """Ask the kernel what it can hold.
 
-        `workspaces`: where mounts are listed; those of the source "workspace" may be written.
+        Args:
+            workspaces: Where mounts are listed; those of the source "workspace" may be written.
+            writable: What else may be, as far as it exists.
         """
+        self._writable = writable
         self._version = version()
         self._listing = workspaces
         self._handled = _READ | _WRITE_FILE | _REMOVE_AND_MAKE | _REFER
@@ -66,7 +73,7 @@ class Walls:
         ruleset = _checked(_libc.syscall(_CREATE, attributes, length, 0))
         try:
             self._allow(ruleset, "/", _READ)
-            for place in (*_WRITABLE, *_DEVICES, *self._workspaces()):
+            for place in (*self._writable, *self._workspaces()):
                 self._allow(ruleset, place, self._handled)
             _checked(_libc.syscall(_RESTRICT, ruleset, 0))
         finally:
