@@ -12,7 +12,7 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -26,7 +26,10 @@ from luminaguard.doctor.registry import ATTACKS
 from luminaguard.domain.execution import Execution, GuestReport
 from luminaguard.errors import GuestLost
 from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
+from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
+from luminaguard.vm.confinement.cgroups.machine import Cgroups
 from luminaguard.vm.disks import scratch_disk
+from luminaguard.vm.hardening import STRICT
 from luminaguard.vm.hypervisor import GuestMount, MicroVM
 from luminaguard.vm.spec import VmSpec
 from vm_fixtures import imaged
@@ -245,11 +248,9 @@ except OSError:
     assert (await attack(machine, "print(1)")).stdout == b"1\n"
 
 
-async def test_threads_end_at_a_limit_of_the_hosts_and_leave_nothing(
-    gvisor: GvisorHypervisor, vm_spec: VmSpec, disks: tuple[int, int]
-) -> None:
+async def test_threads_end_at_the_profiles_limit_and_leave_nothing(machine: MicroVM) -> None:
     code = """
-import threading
+import os, threading
 threading.stack_size(32768)
 forever = threading.Event()
 made = 0
@@ -260,18 +261,46 @@ try:
 except RuntimeError:
     pass
 print(made, flush=True)
-import os
 os._exit(0)
 """
+    limit = STRICT.limits.processes
+    assert limit - 50 < int((await attack(machine, code)).stdout) <= limit
+    assert (await attack(machine, "print(1)")).stdout == b"1\n"
+
+
+async def test_a_bomb_of_processes_costs_the_machine_at_most(
+    gvisor: GvisorHypervisor, vm_spec: VmSpec, disks: tuple[int, int]
+) -> None:
+    code = """
+import os, time
+made = 0
+try:
+    while made < 5000:
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+        made += 1
+except OSError:
+    pass
+print(made, flush=True)
+"""
     async with booted(gvisor, vm_spec, disks) as machine:
-        try:
-            made = int((await attack(machine, code)).stdout)
-        except GuestLost:
-            made = 0  # the host refused the sandbox itself, which ended it
         sentry = machine.pid
-    assert made < 4096
+        with suppress(GuestLost):  # its memory ended before the number of its processes
+            assert int((await attack(machine, code)).stdout) <= STRICT.limits.processes
+            assert (await attack(machine, "print(1)")).stdout == b"1\n"
     with pytest.raises(ProcessLookupError):
         os.kill(sentry, 0)
+
+
+async def can_limit() -> bool:
+    """Whether this host lets this user make control groups; whatever the machine has."""
+    limits = CgroupLimits(memory_bytes=1024**3, processes=100, cpus=1.0, weight=100)
+    tried = Cgroups(f"luminaguard-{secrets.token_hex(8)}").make(limits)
+    try:
+        return bool(tried.joins)
+    finally:
+        await tried.remove()
 
 
 async def test_memory_ends_at_a_limit_of_the_hosts(
@@ -286,8 +315,8 @@ print("took", len(hoard) * 64, "MiB")
 """
     spec = VmSpec(image=vm_spec.image, memory_mib=128)
     async with booted(gvisor, spec, disks) as machine:
-        lacking = machine.isolation.jail.missing.get("cgroup-limits")
-        if lacking is not None:
+        if not await can_limit():
+            lacking = machine.isolation.jail.missing["cgroup-limits"]
             pytest.skip(f"nothing bounds a sandbox's memory here, and cards say so: {lacking}")
         with pytest.raises(GuestLost, match="more memory than it may"):
             await attack(machine, code)
