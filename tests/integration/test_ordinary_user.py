@@ -169,6 +169,9 @@ NEEDS_RUNSC = pytest.mark.skipif(
             "end_with or cancelled or either_image or hold_no or leaves",
             marks=NEEDS_RUNSC,
         ),
+        pytest.param(
+            ["security/test_gvisor_walls.py"], "not doctors and not memory", marks=NEEDS_RUNSC
+        ),
         (PROCESS, "process and not template and not saved"),
         ([LIFE], "end_with or no_moment or unseen or cancelling"),
         (ESCAPED, "not same_user and not its_cgroup"),
