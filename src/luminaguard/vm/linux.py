@@ -13,7 +13,9 @@ from pathlib import Path
 
 from luminaguard.errors import HypervisorUnavailable
 
-if sys.platform != "win32":
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
     import resource
 
@@ -176,9 +178,24 @@ def try_lock(fd: int, *, shared: bool = False) -> bool:
     The lock lives until the last duplicate of the descriptor is closed, in every process.
     """
     if sys.platform == "win32":
-        raise _unavailable()
+        return _try_windows_lock(fd, shared=shared)
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
+        return False
+    return True
+
+
+def _try_windows_lock(fd: int, *, shared: bool) -> bool:
+    """Lock the first byte, which need not exist. Source: Microsoft C runtime, _locking().
+
+    Windows frees the lock with the process, but knows no shared one here.
+    """
+    if sys.platform != "win32" or shared:
+        raise _unavailable()
+    os.lseek(fd, 0, os.SEEK_SET)
+    try:
+        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+    except OSError:
         return False
     return True

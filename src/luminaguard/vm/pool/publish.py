@@ -3,10 +3,13 @@
 `<runtime>/pools/<id>.json` holds the metrics and is replaced whole; `<id>.lock` beside it carries
 an flock for as long as its process lives. The kernel frees the lock with the process, however that
 ends, so whoever reads next recognizes what a dead one left, and removes it.
+
+On Windows, where a file that is open cannot be renamed, pools are not published, and none is found.
 """
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -71,6 +74,8 @@ class MetricsFile:
         Raises:
             VmError: others may enter the directory, or it cannot be written.
         """
+        if sys.platform == "win32":
+            return self
         for directory in (self._directory.parent, self._directory):
             if not make_private(directory):
                 raise VmError(f"others may enter {directory}", hint=f"chmod 700 {directory}")
@@ -99,12 +104,13 @@ class MetricsFile:
         traceback: TracebackType | None,
     ) -> None:
         """Take everything back."""
+        if self._lock is None:
+            return
         for suffix in ("json", "lock"):
             with suppress(OSError):
                 os.unlink(self._path(suffix))
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        os.close(self._lock)
+        self._lock = None
 
     def publish(self, metrics: PoolMetrics) -> None:
         """Replace what is said of the pool.
@@ -139,7 +145,7 @@ class MetricsFile:
 def published_pools(runtime_dir: Path) -> list[PublishedPool]:
     """Return what every living pool of this user says, and remove what dead ones left. Blocking."""
     directory = runtime_dir / _DIRECTORY
-    if not directory.is_dir() or not make_private(directory):
+    if sys.platform == "win32" or not directory.is_dir() or not make_private(directory):
         return []
     _remove_dead(directory)
     return sorted(_living(directory), key=lambda pool: (pool.pid, pool.id))
