@@ -55,6 +55,14 @@ class ProcessGround(SandboxGround):
         self._copying = copying
         self._merged = ""
 
+    def assemble(self, path: bytes, filesystem: str) -> list[workspace.Tree]:
+        """Mount scratch space and the workspace where the box sees them already."""
+        sandboxbox.writable_root(sandboxbox.ROOT, writable=True)
+        try:
+            return super().assemble(path, filesystem)
+        finally:
+            sandboxbox.writable_root(sandboxbox.ROOT, writable=False)
+
     def scratch_options(self) -> str:
         """Bound files by number as well: each takes memory of the host's kernel."""
         size = scratch_bytes()
@@ -131,7 +139,7 @@ def main(uid: int, *, copying: bool = False) -> NoReturn:
         own_filter(wanted.rules).put_on()
         walls = Walls() if landlock.version() >= landlock.OLDEST else None
         ground = ProcessGround(uid, copying=copying or not overlay_works())
-        to_box = sandboxbox.start(wanted, Hold(uid=uid, walls=walls, proc=_PROC))
+        to_box = sandboxbox.start(wanted, Hold(uid=uid, walls=walls, proc=_PROC, seal=True))
     except (OSError, GuestFault) as error:
         traceback.print_exc()
         only_fail(port, f"the sandbox cannot be set up: {error}")

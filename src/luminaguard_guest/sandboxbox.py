@@ -17,7 +17,14 @@ from luminaguard_guest.boxwire import FROM_BOX
 from luminaguard_guest.confinement import Confinement
 from luminaguard_guest.faults import GuestFault
 from luminaguard_guest.landlock import Walls
-from luminaguard_guest.mounts import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID
+from luminaguard_guest.mounts import (
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REMOUNT,
+)
 from luminaguard_guest.profile import Profile
 from luminaguard_guest.wire import Failed
 
@@ -46,6 +53,8 @@ class Hold:
     walls: Walls | None = None
     proc: str = ""
     """Options of the box's /proc."""
+    seal: bool = False
+    """Whether the box's root becomes read-only: commands may be the user that made it."""
 
 
 def start(profile: Profile, hold: Hold) -> socket.socket:
@@ -78,8 +87,16 @@ def _become_box(connection: socket.socket, profile: Profile, hold: Hold) -> None
     privileges.forbid_gaining()
     confinement = Confinement(profile, None, hold.uid, hold.walls)
     confinement.prove()
+    if hold.seal:
+        writable_root("/", writable=False)
     interpreter.preload()
     Box(connection, OneCall(), confinement).serve()
+
+
+def writable_root(root: str, *, writable: bool) -> None:
+    """Let the box's root directory take new names, or not; what is mounted below stays."""
+    flags = MS_REMOUNT | MS_BIND | MS_NOSUID
+    mounts.mount("none", root, None, flags if writable else flags | MS_RDONLY)
 
 
 def _build_root() -> None:

@@ -132,7 +132,10 @@ def python(home: Path) -> str:
 
 
 ESCAPED = tuple(f"security/test_escaped_qemu{part}.py" for part in ("", "_calls", "_floods"))
-PROCESS = ("conformance", "integration/test_process_life.py", "security/test_process_walls.py")
+PROCESS = (
+    *("conformance", "integration/test_process_life.py"),
+    *("security/test_process_walls.py", "security/test_process_attacks.py"),
+)
 LIFE = "integration/test_qemu_life.py"
 ENDS = (
     f"{LIFE}::test_machines_end_with_the_process_that_made_them",

@@ -18,6 +18,7 @@ from luminaguard.doctor.registry import ATTACKS
 from luminaguard.vm.backends.process.backend import ProcessHypervisor
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.hypervisor import MicroVM, Template
+from luminaguard.vm.linux import user_id
 from luminaguard.vm.spec import VmSpec
 
 ELSEWISE = {
@@ -26,6 +27,12 @@ ELSEWISE = {
     "lift-the-limits": "there is no cgroup to see inside; the machine's own lies outside",
 }
 """Attacks whose judges ask for a wall that only a guest with a kernel of its own has."""
+SAME_USER = {
+    "become-root": "its commands are called 0 already; no capability comes with the number",
+    "run-a-set-user-id-program": "agent and commands are the same user, inside called 0",
+    "find-somewhere-else-to-write": "/home itself is that user's too; it is scratch space",
+}
+"""The same where an ordinary user has nobody else to give: root's machines have two users."""
 MINE = [
     attack
     for attack in ATTACKS
@@ -33,6 +40,7 @@ MINE = [
     and isinstance(attack.script, GuestScript)
     and not attack.script.alone
     and attack.name not in ELSEWISE
+    and (user_id() == 0 or attack.name not in SAME_USER)
 ]
 """Those that harm nothing, tried together; floods are tried by test_process_walls.py."""
 
@@ -67,7 +75,7 @@ def results(
 
 
 def test_the_exceptions_are_attacks_that_exist() -> None:
-    assert {attack.name for attack in ATTACKS} >= ELSEWISE.keys()
+    assert {attack.name for attack in ATTACKS} >= {*ELSEWISE, *SAME_USER}
 
 
 @pytest.mark.parametrize("attack", MINE, ids=lambda attack: attack.name)
