@@ -281,6 +281,40 @@ async def test_what_a_killed_luminaguard_left_is_removed_by_the_next(
     assert list(homes.iterdir()) == []
 
 
+WRECK = """#!/bin/sh
+case "$*" in
+    --version) echo "runsc version 0.0~20231218.0" ;;
+    flags) printf '  -platform value\n\tone of: ptrace, systrap\n' ;;
+    *) sleep 1000 & wait ;;
+esac
+"""
+
+
+async def test_a_half_dead_runsc_is_told_and_nothing_of_it_goes_on(
+    vm_spec: VmSpec,
+    vm_directories: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wreck = tmp_path / "runsc"
+    wreck.write_text(WRECK)
+    wreck.chmod(0o755)
+    monkeypatch.setenv("LUMINAGUARD_RUNSC", str(wreck))
+    cache, _ = vm_directories
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    hypervisor = GvisorHypervisor(cache, tmp_path / "run", image=vm_spec.image, probe_limit_s=0.5)
+    try:
+        with pytest.raises(
+            HypervisorUnavailable, match=r"systrap: .*did not answer.*ptrace: "
+        ) as no:
+            await hypervisor.probe()
+    finally:
+        hypervisor.close()
+    assert no.value.hint
+    wait_until_gone(tmp_path / "run")
+    assert list((tmp_path / "run" / "gvisor").iterdir()) == []
+
+
 async def test_an_image_that_is_not_what_its_manifest_says_is_not_unpacked(
     gvisor: GvisorHypervisor, vm_spec: VmSpec, tmp_path: Path
 ) -> None:

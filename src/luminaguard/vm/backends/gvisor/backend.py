@@ -59,6 +59,7 @@ class GvisorHypervisor:
         *,
         allow_missing: frozenset[str] = frozenset(),
         image: GuestImage | None = None,
+        probe_limit_s: float = _PROBE_LIMIT_S,
     ) -> None:
         """Keep where things lie.
 
@@ -67,11 +68,13 @@ class GvisorHypervisor:
             runtime_dir: Private directory of this user's running LuminaGuard.
             allow_missing: Jail layers that the user's configuration waives, by name.
             image: What `probe` boots.
+            probe_limit_s: Longest that a guest may take to come up on a platform that is tried.
         """
         self._cache_dir = cache_dir
         self._runtime_dir = runtime_dir
         self._allow_missing = allow_missing
         self._image = image
+        self._probe_limit_s = probe_limit_s
         self._roots = Roots(cache_dir)
         self._homes = runtime_dir / _HOMES
         self._swept = False
@@ -220,7 +223,7 @@ class GvisorHypervisor:
             reason = _device_problem(platform)
             if reason is None:
                 try:
-                    machine = await self._start(spec, platform, _PROBE_LIMIT_S)
+                    machine = await self._start(spec, platform, self._probe_limit_s)
                 except HypervisorUnavailable:
                     raise
                 except VmError as problem:
