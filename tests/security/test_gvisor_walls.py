@@ -28,6 +28,7 @@ from luminaguard.errors import GuestError, GuestLost
 from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
 from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
 from luminaguard.vm.confinement.cgroups.machine import Cgroups
+from luminaguard.vm.confinement.jail import counts_apart
 from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hardening import STRICT
 from luminaguard.vm.hypervisor import GuestMount, MicroVM
@@ -206,7 +207,7 @@ async def test_no_socket_of_the_host_is_reached(machine: MicroVM) -> None:
         port = tcp.getsockname()[1]
         code = f"""
 import socket
-for place in ("127.0.0.1", "0.0.0.0", "10.0.2.2", {own_address()!r}):
+for place in ("127.0.0.1", "0.0.0.0", "192.0.2.1", {own_address()!r}):
     try:
         socket.create_connection((place, {port}), timeout=2)
         print("reached", place)
@@ -278,6 +279,12 @@ os._exit(0)
     limit = STRICT.limits.processes
     assert limit - 50 < int((await attack(machine, code)).stdout) <= limit
     assert (await attack(machine, "print(1)")).stdout == b"1\n"
+
+
+async def test_an_ordinary_users_sandbox_is_counted_by_itself(machine: MicroVM) -> None:
+    jail = machine.isolation.jail
+    assert "process-limit" not in jail.missing
+    assert ("process-limit" in jail.layers) == (user_id() != 0 and counts_apart())
 
 
 async def test_a_bomb_of_processes_costs_the_machine_at_most(
