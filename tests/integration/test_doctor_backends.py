@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from commandline import CommandLine
+from luminaguard.image.image import GuestImage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="about hosts with Linux")
 
@@ -102,3 +103,28 @@ def test_only_backends_tries_no_attack(user: CommandLine, tmp_path: Path) -> Non
     done = user.run("doctor", "--backends", "--only", "seccomp", PATH=str(tmp_path))
     assert done.returncode == 125
     assert "--only" in done.stderr
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize(
+    ("script", "state", "said"),
+    [
+        ("exit 3", "broken", "does not tell its version"),
+        ('echo "QEMU emulator version 6.2.0"', "unavailable", "too old"),
+    ],
+    ids=["wreck", "old release"],
+)
+def test_a_qemu_that_is_none_is_told_where_there_is_an_image_to_try_it_with(
+    user: CommandLine, tmp_path: Path, guest_image: GuestImage, script: str, state: str, said: str
+) -> None:
+    user.cache.mkdir(mode=0o700)
+    (user.cache / "images" / "default").mkdir(parents=True)
+    (user.cache / "images" / "default" / guest_image.digest).symlink_to(guest_image.directory)
+    (user.cache / "images" / "default" / "current").write_text(f"{guest_image.digest}\n")
+    names = ("qemu-system-x86_64", "qemu-system-aarch64")
+    path = programs(tmp_path / "bin", dict.fromkeys(names, script))
+    done = user.run("doctor", "--backends", "--json", PATH=path)
+    told = {one["name"]: one for one in json.loads(done.stdout)["backends"]}["qemu"]
+    assert (told["state"], said in told["detail"]) == (state, True), told
+    assert told["hint"]
+    assert running(path) == []

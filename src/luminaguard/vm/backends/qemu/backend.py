@@ -2,7 +2,6 @@
 
 import os
 import platform
-import subprocess
 import time
 import weakref
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from luminaguard.domain.calls import canonical_json
-from luminaguard.errors import GuestLost, HypervisorUnavailable, TemplateError, VmError
+from luminaguard.errors import GuestLost, HypervisorUnavailable, TemplateError
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.agentfiles import agent_digest
 from luminaguard.vm.backends.qemu import cold
@@ -27,6 +26,7 @@ from luminaguard.vm.backends.qemu.command import Shape, clone_command, shape_dig
 from luminaguard.vm.backends.qemu.launch import Files, Launched, Launcher, find_qemu
 from luminaguard.vm.backends.qemu.loaded import LoadedTemplate, open_template
 from luminaguard.vm.backends.qemu.machine import IGNORE_SHARED, Origin, QemuMachine
+from luminaguard.vm.backends.qemu.version import qemu_version
 from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
 from luminaguard.vm.imagecheck import RECORD, ImageCheck
@@ -36,7 +36,6 @@ from luminaguard.vm.spec import VmSpec
 from luminaguard.vm.templates import TemplateStore
 
 _FIRST_ANSWER_LIMIT_S = 30.0
-_VERSION_LIMIT_S = 20.0
 _PROBE_MEMORY_MIB = 256
 _REHEARSAL_SCRATCH_BYTES = 64 * 1024 * 1024
 
@@ -293,23 +292,3 @@ def _host_cpu() -> str:
     except OSError:
         kept = [platform.processor()]
     return f"{platform.release()} {sorted(set(kept))}"
-
-
-def qemu_version(binary: str) -> str:
-    """Return what QEMU says of its version. Blocking.
-
-    Raises:
-        VmError: it says nothing.
-    """
-    try:
-        shown = subprocess.run(
-            [binary, "--version"],
-            capture_output=True,
-            timeout=_VERSION_LIMIT_S,
-            check=True,
-            text=True,
-            env={"LC_ALL": "C"},
-        ).stdout
-    except (OSError, subprocess.SubprocessError) as problem:
-        raise VmError(f"{binary} does not tell its version: {problem}") from problem
-    return shown.splitlines()[0].removeprefix("QEMU emulator version ")

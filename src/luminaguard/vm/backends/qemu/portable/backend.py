@@ -32,7 +32,6 @@ from luminaguard.vm.backends.qemu.accelerator import (
     candidates_for,
     find_accelerator,
 )
-from luminaguard.vm.backends.qemu.backend import qemu_version
 from luminaguard.vm.backends.qemu.command import Shape
 from luminaguard.vm.backends.qemu.portable.command import Wiring, boot_command
 from luminaguard.vm.backends.qemu.portable.engine import PortableEngine
@@ -41,6 +40,7 @@ from luminaguard.vm.backends.qemu.portable.places import find_portable_qemu
 from luminaguard.vm.backends.qemu.portable.process import PlainProcess
 from luminaguard.vm.backends.qemu.portable.transport import Line, make_line
 from luminaguard.vm.backends.qemu.qmp import Qmp
+from luminaguard.vm.backends.qemu.version import qemu_version
 from luminaguard.vm.bootfiles import boot_files
 from luminaguard.vm.channel import Channel
 from luminaguard.vm.confinement.readback import require_minimum
