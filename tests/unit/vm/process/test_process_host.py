@@ -3,6 +3,8 @@
 import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,30 @@ def test_a_room_can_be_read_by_another_user_whatever_the_umask(tmp_path: Path) -
 def test_only_processes_that_bear_the_name_are_found() -> None:
     assert marked(f"luminaguard-{socket.gethostname()}-nobody") == []
     assert os.getpid() not in marked("pytest")
+
+
+def without_user_namespaces() -> list[str]:
+    """Return a prefix under which nobody can make any; skip where that cannot be had."""
+    script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    prefix = ["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"]
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user cannot make a user namespace to forbid others in")
+    return prefix
+
+
+def test_a_host_that_forbids_user_namespaces_is_refused_with_the_mend() -> None:
+    code = (
+        "from luminaguard.errors import HypervisorUnavailable\n"
+        "from luminaguard.vm.backends.process.host import require_namespaces\n"
+        "try: require_namespaces()\n"
+        "except HypervisorUnavailable as refused: print(refused, '|', refused.hint)\n"
+    )
+    ran = subprocess.run(
+        [*without_user_namespaces(), sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.stdout.startswith("this user may not make user namespaces: unshare"), ran.stderr
+    assert "sudo sysctl -w user.max_user_namespaces=" in ran.stdout
