@@ -40,8 +40,8 @@ class GuestHardening:
     profile: str
     """"strict", "relaxed"."""
     lsm: str
-    """What its kernel enforces: "apparmor", "selinux"; "landlock" or "none" where it has none of its
-    own."""
+    """What its kernel enforces: "apparmor", "selinux"; "landlock" or "none" where it is not its
+    own kernel."""
 
     @property
     def summary(self) -> str:
