@@ -24,6 +24,7 @@ from luminaguard.domain.changeset import Changeset, Mark
 from luminaguard.domain.execution import Ended, GuestReport
 from luminaguard.domain.grant import GrantOffer, GrantScope
 from luminaguard.domain.verdict import Lane, Risk, Verdict
+from luminaguard.llm.model import Reply
 from luminaguard.testing.cards import card_of, text_change, text_diff
 from luminaguard.tui.app import CliffApp
 from luminaguard.tui.surroundings import RunHere
@@ -124,7 +125,7 @@ async def screen(
         for one in shown:
             tasks.start_soon(ask, one)
         async with app.run_test(size=size) as pilot:
-            trail.said("I will mend the total and format the sources.")
+            trail.said(Reply(text="I will mend the total and format the sources."))
             trail.calling(ToolCall(call_id="c", tool="shell", arguments={"command": "make test"}))
             await pilot.pause(0.6)
             yield app, pilot
