@@ -31,7 +31,7 @@ def known_secret() -> tuple[Enrollment, Prover]:
     return enrollment, unlock(enrollment, SECRET)
 
 
-def numbered_card(number: int, open_s: float = 300.0) -> DiffCard:
+def numbered_card(number: int, open_s: float = 86_400.0) -> DiffCard:
     """Return a card with a request of its own."""
     card = text_card({f"file{number}.txt": ("old", f"new {number}")})
     expires_at = card.request.requested_at + timedelta(seconds=open_s)
