@@ -374,6 +374,7 @@ class CliffApp(App[str]):
         card, left_s = entry.pending.card, entry.left_s(self._now())
         if await self._loan.read(card, left_s, path=self.terminal_path, environ=self.environ):
             self._paged.add(entry.digest)
+        self._arming.forget_asked()
         self._show()
         self._moved()
 
