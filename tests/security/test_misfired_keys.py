@@ -209,3 +209,28 @@ def test_what_is_remembered_is_shown_before_it_is_taken() -> None:
         human.types("\x03")
         _, out, _ = human.result()
     assert [(one["end"], one["grant"]) for one in json.loads(out)] == [("approved", "session")]
+
+
+def test_a_critical_effect_counts_as_seen_once_it_was_read_in_the_pager() -> None:
+    environ = {"PAGER": "less"}
+    with shown({"risk": "critical", "after": LONG}, environ=environ) as human:
+        human.presses("v")
+        human.sees("line 9")
+        human.watches(0.5)
+        human.types("a")  # to the pager, not to the card
+        human.watches(0.5)
+        human.types("q")
+        human.presses("a")
+        human.sees("type the word approve")
+        human.types("\x1b")
+        assert ends(human) == ["withdrawn"]
+
+
+def test_a_question_that_expires_in_the_pager_takes_the_terminal_back() -> None:
+    with shown({"open_for_s": 6.0}, environ={"PAGER": "less"}) as human:
+        human.presses("v")
+        human.sees("exact call")
+        human.sees("nothing to decide")
+        human.types("\x03")
+        _, out, _ = human.result()
+    assert json.loads(out)[0]["end"] == "expired"

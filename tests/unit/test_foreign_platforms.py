@@ -12,6 +12,7 @@ import pytest
 SCRIPT = Path(__file__).parent.parent / "foreign_imports.py"
 ELSEWHERE = {
     "luminaguard.doctor.kit": "runs in guests, which are Linux",
+    "luminaguard.tui.driver": "draws on terminals of POSIX; elsewhere no screen is opened",
     "luminaguard.workspace.settle.posix": "system calls of POSIX, which Windows lacks",
 }
 """Modules that a system may refuse, and why; nothing else imports them there."""
@@ -35,7 +36,14 @@ def imported(platform: str) -> list[str]:
     ("platform", "refused"),
     [
         ("darwin", {"luminaguard.doctor.kit"}),
-        ("win32", {"luminaguard.doctor.kit", "luminaguard.workspace.settle.posix"}),
+        (
+            "win32",
+            {
+                "luminaguard.doctor.kit",
+                "luminaguard.tui.driver",
+                "luminaguard.workspace.settle.posix",
+            },
+        ),
     ],
 )
 def test_every_module_can_be_imported_elsewhere(platform: str, refused: set[str]) -> None:

@@ -26,14 +26,13 @@ from luminaguard.tui.arming import Arming
 from luminaguard.tui.board import Board, Entry
 from luminaguard.tui.card.view import CardView
 from luminaguard.tui.dialogs import Dialog, GrantDialog, TextDialog
-from luminaguard.tui.driver import TtyDriver
 from luminaguard.tui.follow import Following
 from luminaguard.tui.help import help_rows, leave_rows
 from luminaguard.tui.lines import Footing, head_spans, key_spans, status_spans
 from luminaguard.tui.pager import PagerLoan
 from luminaguard.tui.queue_view import QueueView
 from luminaguard.tui.screen import MainScreen
-from luminaguard.tui.stage import AppStage
+from luminaguard.tui.stage import AppStage, tty_driver
 from luminaguard.tui.surroundings import Others, RunHere
 from luminaguard.tui.trail import Trail
 from luminaguard.tui.trail_view import TrailView
@@ -67,7 +66,7 @@ class CliffApp(App[str]):
         gate: KeyGate | None = None,
         run: RunHere | None = None,
         others: Others | None = None,
-        driver_class: type[Driver] = TtyDriver,
+        driver_class: type[Driver] | None = None,
     ) -> None:
         """Choose what the screen is made of; nothing is drawn yet.
 
@@ -78,9 +77,9 @@ class CliffApp(App[str]):
             gate: Decides which keys count; the usual times by default.
             run: The run that the screen belongs to; None: it only looks at others.
             others: What it looks at of other processes; None: nothing.
-            driver_class: How the toolkit talks to the terminal.
+            driver_class: How the toolkit talks to the terminal. Default: by its own path.
         """
-        super().__init__(driver_class=driver_class)
+        super().__init__(driver_class=driver_class or tty_driver())
         self.terminal_path = terminal_path
         self.environ = dict(os.environ if environ is None else environ)
         self.board = Board()
@@ -374,6 +373,7 @@ class CliffApp(App[str]):
         card, left_s = entry.pending.card, entry.left_s(self._now())
         if await self._loan.read(card, left_s, path=self.terminal_path, environ=self.environ):
             self._paged.add(entry.digest)
+        self._arming.forget_asked()
         self._show()
         self._moved()
 

@@ -89,6 +89,10 @@ class Arming:
         self._gate.typed(key.encode("utf-8", "replace"), at)
         self._watch()
 
+    def forget_asked(self) -> None:
+        """Wait for no answer any more: what the terminal said meanwhile went to somebody else."""
+        self._asked = 0
+
     def drawn(self) -> None:
         """Take note that the terminal has drawn everything up to an `ask_drawn`."""
         if self._asked:

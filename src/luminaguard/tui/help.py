@@ -13,8 +13,11 @@ _KEYS = (
     ("a", "approve: exactly what the card shows happens, byte for byte"),
     ("g", "approve and remember: shows first what else would be let through"),
     ("r", "reject: nothing happens; you may say why, and the one who asked is told"),
-    ("", "These count only while the mark before them says so: after the card was drawn and"),
-    ("", "still for a moment, pressed alone. Clicks, Enter and pasted text never decide."),
+    (
+        "",
+        "These count only while the last line says ready: pressed alone, after the card was drawn "
+        "and still for a moment. Clicks, Enter and pasted text never decide.",
+    ),
     ("", "A critical effect must have been seen to its end, and wants a word typed."),
     ("Looking", ()),
     ("Up Down", "scroll; also PgUp, PgDn, Home, End, space and the wheel"),
@@ -28,8 +31,11 @@ _KEYS = (
     ("Leaving", ()),
     ("q", "close this screen; open questions stay open"),
     ("Ctrl+C", "interrupt the run that this screen belongs to; else close the screen"),
-    ("", "No answer until a question expires means that nothing happens. So does the loss of"),
-    ("", "this screen, its terminal or its connection."),
+    (
+        "",
+        "No answer until a question expires means that nothing happens. So does the loss of this "
+        "screen, its terminal or its connection.",
+    ),
 )
 
 

@@ -109,8 +109,8 @@ class MainScreen(Screen[None]):
         if self.is_tiny:
             wanted = f"{SMALLEST[0]}x{SMALLEST[1]}"
             text = (
-                f"{size.width}x{size.height} is too small to show a card. Make the terminal at "
-                f"least {wanted}. Nothing is decided here until then; q closes the screen."
+                f"{size.width}x{size.height} is too small for a card: make it {wanted} or more. "
+                "Nothing is decided here. q closes it."
             )
             row = Row(((Style.WARNING, text),), edge=(), prose=True)
             lines = [line.plain for line in lines_of([row], _plain(look, size.width))]

@@ -3,14 +3,33 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from textual.driver import Driver
 
-from luminaguard.tui.driver import TtyDriver
-
 if TYPE_CHECKING:
     from luminaguard.tui.app import CliffApp
+
+
+@runtime_checkable
+class TellsDrawn(Protocol):
+    """A driver that knows how far the terminal has come: `driver.TtyDriver`."""
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether everything that was drawn has left for the terminal."""
+        ...
+
+    def ask_cursor(self) -> None:
+        """Ask the terminal to answer when it has drawn everything up to now."""
+        ...
+
+
+def tty_driver() -> type[Driver]:
+    """Return the driver for a terminal at its own path; it needs POSIX."""
+    from luminaguard.tui.driver import TtyDriver  # noqa: PLC0415 - does not exist on Windows
+
+    return TtyDriver
 
 
 class AppStage:
@@ -35,12 +54,12 @@ class AppStage:
     def has_sent(self) -> bool:
         """Return whether all that was drawn has left for the terminal."""
         driver = self._driver()
-        return not isinstance(driver, TtyDriver) or driver.is_drawn
+        return not isinstance(driver, TellsDrawn) or driver.is_drawn
 
     def ask_drawn(self) -> bool:
         """Ask the terminal to answer behind the last frame; returns whether it can be asked."""
         driver = self._driver()
-        if not isinstance(driver, TtyDriver) or not self._answers:
+        if not isinstance(driver, TellsDrawn) or not self._answers:
             return False
         driver.ask_cursor()
         return True
@@ -48,7 +67,7 @@ class AppStage:
     def try_terminal(self) -> None:
         """Find out, once, whether the terminal answers."""
         driver = self._driver()
-        if isinstance(driver, TtyDriver):
+        if isinstance(driver, TellsDrawn):
             driver.ask_cursor()
 
     def terminal_answered(self) -> None:
