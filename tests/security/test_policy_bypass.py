@@ -161,6 +161,8 @@ BYPASSES: dict[str, list[str]] = {
         "'ls '", "''", "'' ls", "\"ls -la\"",
     ],
     "another parser would differ": [
+        "[1&1]", "[ a & rm x ]", "[ a | rm x ]", "[ a && rm x ]", "[ a || rm x ]", "[ a ; rm x ]",
+        "[ a > x ]", "[ a < .env ]", "[[ a & rm x ]]", "[ a\nrm x ]", "[a ]", "[ a]",
         "ls | ls | dpkg -L bash\ncat .env && ls", "ls | wc -l\nrm x && ls",
         "ls | ls | ls a\nrm x || ls",
         "cat 0< .env", "ls {fd}> x", "1=x ls", "--sort=x ls", "cat <<-E\n\t`rm x`\n\tE",

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 _EXPRESSIONS = frozenset(
     {"unary_expression", "binary_expression", "parenthesized_expression", "negation_expression"}
 )
+_WITHIN_BRACKET = frozenset({"=", "==", "!=", "!", "\\(", "\\)", "\\<", "\\>"})
+_WITHIN_BRACKETS = frozenset({"=", "==", "!=", "=~", "<", ">", "!", "&&", "||", "(", ")"})
+"""Operators that belong to the expression; any other ends the command, whatever the grammar says:
+`[ a & rm x ]` is two commands."""
 _EVALUATED = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge"})
 
 
@@ -29,6 +33,9 @@ def read_test(reader: WordReader, node: "Node", scope: Scope, *, evaluates: bool
             reader.trouble(node, "evaluates the name of a variable")
         return
     operators = {reader.text(child) for child in node.children}
+    allowed = _WITHIN_BRACKETS if evaluates else _WITHIN_BRACKET
+    if any(not c.is_named and reader.text(c) not in allowed for c in node.children):
+        reader.trouble(node, "holds what ends a test")
     if operators & {"-v", "-R"}:
         reader.trouble(node, "evaluates the name of a variable")
     arithmetic = evaluates and bool(operators & _EVALUATED)
