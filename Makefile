@@ -1,11 +1,11 @@
 # `make help` lists what can be made. Everything works from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests demo check test test-fast test-long bench image clean
+.PHONY: help setup setup-tests demo check test test-fast test-long test-model bench image clean
 SHELL := /bin/bash
 BIN := .venv/bin
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: host programs (apt) and .venv (pip)
 	@tools/setup.sh
@@ -28,6 +28,9 @@ test-fast: setup-tests ## The tests that need no VM
 
 test-long: setup-tests ## Soaks and large figures as well (takes long)
 	@tools/test.sh long
+
+test-model: setup-tests ## One call by a real, very small model through the whole chain (~180 MB)
+	@tools/smoke_model.sh
 
 bench: setup ## Measure the figures of this machine
 	@$(BIN)/luminaguard image verify >/dev/null 2>&1 || $(BIN)/luminaguard image build

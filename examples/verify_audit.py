@@ -20,21 +20,28 @@ def canonical(value: object) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+def verify(key: str, what: str, signed: dict) -> None:
+    content = f"luminaguard audit {what} 1\n".encode() + canonical(signed["head"])
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
+    public.verify(bytes.fromhex(signed["signature"]), content)
+
+
 def problem_in(path: str, expected_key: str | None) -> str | None:
     with open(path, "rb") as lines:
         start = json.loads(next(lines, b"{}"))
         head, key = start["head"], start["public_key"]
         if expected_key and key != expected_key:
             return "the export is signed with another key than expected"
+        root = start.get("root")  # where older records were taken out, if ever they were
         try:
-            signed = b"luminaguard audit head 1\n" + canonical(head)
-            Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(
-                bytes.fromhex(start["signature"]), signed
-            )
+            verify(key, "head", start)
+            if root:
+                verify(key, "root", root)
         except InvalidSignature:
-            return "the head's signature does not hold"
-        previous, seq = "0" * 64, 0
-        for seq, line in enumerate(lines, 1):
+            return "a signature does not hold"
+        begin = root["head"] if root else {"seq": 0, "hash": "0" * 64}
+        seq, previous = begin["seq"], begin["hash"]
+        for seq, line in enumerate(lines, begin["seq"] + 1):
             record = json.loads(line)
             stated = record.pop("hash")
             if record["seq"] != seq or record["prev"] != previous:

@@ -10,12 +10,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from luminaguard.vm.backends.qemu.confinement.berth import Berth, Berths
-from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
-from luminaguard.vm.backends.qemu.confinement.hosttools import tool
-from luminaguard.vm.backends.qemu.confinement.jail import Confinement, Limits
-from luminaguard.vm.backends.qemu.confinement.jailroot import prepare_root
-from luminaguard.vm.backends.qemu.confinement.process import VmmProcess
+from luminaguard.vm.confinement.berth import Berth, Berths
+from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
+from luminaguard.vm.confinement.hosttools import tool
+from luminaguard.vm.confinement.jail import Confinement, Limits
+from luminaguard.vm.confinement.jailroot import prepare_root
+from luminaguard.vm.confinement.process import VmmProcess
 
 SHELL = os.path.realpath("/bin/sh")
 MIB = 1024 * 1024

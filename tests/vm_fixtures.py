@@ -20,6 +20,8 @@ from luminaguard.vm.backends.apple.jail import mac_jail
 from luminaguard.vm.backends.firecracker.backend import FirecrackerHypervisor
 from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
 from luminaguard.vm.backends.gvisor.runsc import find_runsc
+from luminaguard.vm.backends.process.backend import ProcessHypervisor
+from luminaguard.vm.backends.process.host import find_bubblewrap, require_namespaces
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.backends.qemu.launch import find_qemu
 from luminaguard.vm.disks import scratch_disk
@@ -65,6 +67,22 @@ def gvisor(
     cache, runtime = vm_directories
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     hypervisor = GvisorHypervisor(cache, runtime, image=guest_image)
+    yield hypervisor
+    hypervisor.close()
+
+
+@pytest.fixture(scope="session")
+def process(
+    guest_image: GuestImage, vm_directories: tuple[Path, Path]
+) -> Generator[ProcessHypervisor]:
+    """The backend of confined processes; whichever test is first has the image unpacked."""
+    try:
+        find_bubblewrap()
+        require_namespaces()
+    except HypervisorUnavailable as unavailable:
+        pytest.skip(f"process: {unavailable}")
+    cache, runtime = vm_directories
+    hypervisor = ProcessHypervisor(cache, runtime, image=guest_image)
     yield hypervisor
     hypervisor.close()
 

@@ -19,7 +19,7 @@ TRACES = re.compile(
     r"(?P<path>(?<![\w.])/(?:work/(?:main|shared|\.)|root/\.(?:pyenv|cache|local|npm)|tmp/[l]g\b))"
     r"|(?P<registry>\b(?:pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|(?:deb|security|snapshot|ftp)"
     r"\.debian\.org|(?:archive|security|ports)\.ubuntu\.com|ghcr\.io|docker\.io|proxy\.golang\.org))"
-    r"|(?P<address>\b(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d{1,3}){2,3}\b)"
+    r"|(?P<address>\b(?:10\.\d{1,3}|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d{1,3}){2}\b)"
 )
 """What must not be in a commit: one machine's paths, registry hosts, private network addresses."""
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Make this machine ready for LuminaGuard: host programs by apt, Python packages into .venv.
-# `setup.sh tests` also installs what only the tests need: independent readers of our formats.
+# `setup.sh tests` also installs what only the tests need: independent readers of our formats, and
+# the backends that a host may do without: their tests are skipped, with the reason, where it must.
 #
 # Safe to run again at any time; does nothing, in well under a second, when nothing changed.
 # Uses only what the machine's own apt and pip are configured with. Asks for root (sudo) only
@@ -169,6 +170,30 @@ install_host_programs() {
   [ "${#packages[@]}" = 0 ] || die "still missing after the installation: ${packages[*]}" "install them by hand, or use Debian 12, 13 or Ubuntu 24.04"
 }
 
+# ---------------------------------------------------------------- what a host may do without
+
+optional_packages() {
+  [ "$FOR_TESTS" = yes ] || return 0
+  command -v runsc >/dev/null || echo runsc # gVisor: not in Ubuntu, nor for every processor
+}
+
+may_install() { [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }; }
+
+install_optional() { # never fails: says what is left out
+  local package
+  for package in $(optional_packages); do
+    if compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null && ! apt-cache show "$package" >/dev/null 2>&1; then
+      say "going on without $package: apt offers none; its tests will be skipped"
+    elif ! command -v apt-get >/dev/null; then
+      say "going on without $package: there is no apt-get; its tests will be skipped"
+    elif ! may_install; then
+      say "going on without $package: installing it needs root; its tests will be skipped"
+    elif ! (apt_install "$package") 2>/dev/null; then # a shell of its own: it ends when apt fails
+      say "going on without $package: it could not be installed; its tests will be skipped"
+    fi
+  done
+}
+
 # Ubuntu 24.04 gives ordinary users namespaces only through an AppArmor profile for the program.
 # Its own one for bwrap takes every capability from what bwrap starts, which is all that we need.
 allow_namespaces() {
@@ -233,7 +258,7 @@ make_venv() {
   say "installing Python packages into .venv (constraints.txt)"
   rm -f "$STAMP"
   pip_install setuptools # pinned too: the build below must not fetch its own
-  pip_install --no-build-isolation -e '.[dev]'
+  pip_install --no-build-isolation -e '.[dev,models]'
   fingerprint >"$STAMP"
 }
 
@@ -247,5 +272,6 @@ else
   install_host_programs
   make_venv
 fi
+install_optional
 allow_namespaces
 say "ready"

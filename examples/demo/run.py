@@ -24,8 +24,8 @@ from luminaguard.audit.reader import AuditReader
 from luminaguard.audit.records import facts_of
 from luminaguard.cli.interrupts import interrupts
 from luminaguard.cli.main import complain
+from luminaguard.cli.narrator import Narrator
 from luminaguard.cli.present import notice
-from luminaguard.cli.run import Narrator
 from luminaguard.config import Settings, load
 from luminaguard.domain.approval import ApprovalRequest, Decision, End
 from luminaguard.errors import LuminaGuardError

@@ -10,14 +10,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import anyio
 from anyio.to_thread import run_sync
 
 from luminaguard.config import Settings
 from luminaguard.domain.isolation import Tier
-from luminaguard.errors import ConfigError, HypervisorUnavailable, ImageError, LuminaGuardError
+from luminaguard.errors import (
+    ConfigError,
+    HypervisorUnavailable,
+    ImageError,
+    LuminaGuardError,
+    VmError,
+)
 from luminaguard.image.image import GuestImage
 from luminaguard.image.store import ImageStore
-from luminaguard.machines import apple, firecracker, gvisor, qemu
+from luminaguard.machines import apple, firecracker, gvisor, process, qemu
 from luminaguard.vm.hypervisor import Hypervisor, Probe
 
 # ruff: noqa: PLC0415 - only what this host is asked for gets imported: start-up time is a feature
@@ -52,7 +59,7 @@ def _look_for_qemu() -> None:
 
         find_qemu()
     else:
-        from luminaguard.vm.backends.qemu.architecture import host_architecture
+        from luminaguard.vm.architecture import host_architecture
         from luminaguard.vm.backends.qemu.portable.places import find_portable_qemu
 
         find_portable_qemu(host_architecture())
@@ -79,6 +86,13 @@ def _look_for_gvisor() -> None:
     find_runsc()
 
 
+def _look_for_process() -> None:
+    from luminaguard.vm.backends.process.host import find_bubblewrap, require_namespaces
+
+    find_bubblewrap()
+    require_namespaces()
+
+
 BACKENDS = (
     Backend(
         name="firecracker",
@@ -89,8 +103,11 @@ BACKENDS = (
     Backend(name="qemu", tiers=(Tier.HARDWARE, Tier.EMULATED), find=_look_for_qemu, make=qemu),
     Backend(name="apple", tiers=(Tier.HARDWARE,), find=_look_for_apple, make=apple),
     Backend(name="gvisor", tiers=(Tier.USERKERNEL,), find=_look_for_gvisor, make=gvisor),
+    Backend(name="process", tiers=(Tier.PROCESS,), find=_look_for_process, make=process),
 )
 """Every backend; where several give the same tier, the first comes first."""
+_REPORT_LIMIT_S = 180.0
+"""Longest that one backend may take to show what it is: trying an accelerator takes a minute."""
 
 
 class BackendState(StrEnum):
@@ -139,6 +156,21 @@ def candidates(
             )
         found.extend(pair for pair in named if pair not in found)
     return found
+
+
+def named(name: str) -> Backend:
+    """Return the backend of this name.
+
+    Raises:
+        ConfigError: there is none; the hint names those there are.
+    """
+    for backend in BACKENDS:
+        if backend.name == name:
+            return backend
+    raise ConfigError(
+        f"there is no backend {name!r}",
+        hint=f"known: {', '.join(backend.name for backend in BACKENDS)}",
+    )
 
 
 async def choose(
@@ -216,37 +248,62 @@ async def backend_report(
 
 async def _report(settings: Settings, backend: Backend) -> BackendReport:
     try:
-        await run_sync(backend.find)
-        image = await run_sync(ImageStore(settings.cache_dir).current, settings.vm.image)
-        hypervisor = backend.make(settings, image)
-        try:
-            probe = await hypervisor.probe()
-        finally:
-            hypervisor.close()
+        with anyio.fail_after(_REPORT_LIMIT_S):
+            probe = await _probe_of(settings, backend)
     except (HypervisorUnavailable, ImageError) as problem:
         return _without(backend, BackendState.UNAVAILABLE, problem)
     except LuminaGuardError as problem:
         return _without(backend, BackendState.BROKEN, problem)
+    except TimeoutError:
+        late = VmError(f"it did not show what it is within {_REPORT_LIMIT_S:.0f} s")
+        return _without(backend, BackendState.BROKEN, late)
+    except OSError as problem:  # one backend's trouble must not hide what the others are
+        return _without(backend, BackendState.BROKEN, VmError(str(problem)))
+    refused = "".join(f"; not {name}: {_one_line(reason)}" for name, reason in probe.tried)
     return BackendReport(
         name=backend.name,
         state=BackendState.WORKS,
         tier=probe.tier,
-        detail=f"{probe.accelerator}, version {probe.version}",
+        detail=f"{probe.accelerator}, version {probe.version}{refused}",
     )
+
+
+async def _probe_of(settings: Settings, backend: Backend) -> Probe:
+    await run_sync(backend.find)
+    image = await run_sync(ImageStore(settings.cache_dir).current, settings.vm.image)
+    hypervisor = backend.make(settings, image)
+    try:
+        return await hypervisor.probe()
+    finally:
+        hypervisor.close()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _without(backend: Backend, state: BackendState, problem: LuminaGuardError) -> BackendReport:
     return BackendReport(
-        name=backend.name, state=state, tier=None, detail=str(problem.args[0]), hint=problem.hint
+        name=backend.name,
+        state=state,
+        tier=None,
+        detail=_one_line(str(problem.args[0])),
+        hint=problem.hint,
     )
 
 
 def recommendation(reports: tuple[BackendReport, ...]) -> str | None:
-    """Say what would make machines faster where they are only emulated; None if nothing would."""
+    """Say what would make machines faster where they are only emulated, or possible at all.
+
+    None if nothing would.
+    """
     tiers = {report.tier for report in reports}
-    if Tier.HARDWARE in tiers or Tier.EMULATED not in tiers:
+    if Tier.HARDWARE in tiers:
         return None
     setting = '[vm] isolation = ["hardware", "userkernel", "emulated"]'
+    if Tier.EMULATED not in tiers:
+        works = Tier.USERKERNEL in tiers
+        return f"only gVisor works here, and is never taken by itself: {setting}" if works else None
     if Tier.USERKERNEL in tiers:
         return f"programs run 10 to 17 times slower than here; gVisor runs them faster: {setting}"
     gvisor = next((report for report in reports if report.name == "gvisor"), None)

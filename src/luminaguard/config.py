@@ -10,12 +10,17 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
 from luminaguard.errors import ConfigError
+from luminaguard.llm.names import PROVIDERS
+from luminaguard.llm.settings import ModelSettings, ProviderSettings
 from luminaguard.vm.pool.settings import PoolSettings
+
+APPROVERS = ("tty", "tui", "queue", "deny", "all")
+"""Names of those who can decide."""
 
 _Number = TypeVar("_Number", int, float)
 
@@ -32,7 +37,12 @@ class ApprovalSettings:
     timeout_s: float = _within(1.0, 7 * 86_400.0, 300.0)
     """Seconds until a request expires; nothing happens then."""
     allow_unattended: bool = False
-    """Lets `--approver all` approve everything without a human."""
+    """Lets `--approver all` approve everything without a human, and other processes of yours
+    approve without the approver secret."""
+    escalate_after_s: float = _within(0.0, 7 * 86_400.0, 0.0)
+    """Seconds without an answer on the terminal after which others are asked as well; 0: never."""
+    escalate_to: str = "queue"
+    """Who that is: "queue", which is whoever attaches from another process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +113,9 @@ class Settings:
     pool: PoolSettings = field(default_factory=PoolSettings)
     workspace: WorkspaceSettings = field(default_factory=WorkspaceSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    providers: Mapping[str, ProviderSettings] = field(default_factory=dict[str, ProviderSettings])
+    """Name of a provider of models → how it is reached."""
     projects: Mapping[str, ProjectSettings] = field(default_factory=dict[str, ProjectSettings])
     """Absolute directory → what holds there. Only the user's own file says so: a workspace is not
     trusted to choose what it runs in."""
@@ -147,6 +160,8 @@ Section = (
     | PoolSettings
     | WorkspaceSettings
     | PolicySettings
+    | ModelSettings
+    | ProviderSettings
     | ProjectSettings
 )
 
@@ -156,8 +171,11 @@ _SECTIONS: dict[str, type[Section]] = {
     "pool": PoolSettings,
     "workspace": WorkspaceSettings,
     "policy": PolicySettings,
+    "model": ModelSettings,
 }
 _PROJECTS = "projects"
+_PROVIDERS = "providers"
+_MODEL_VARIABLE = "LUMINAGUARD_MODEL"
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -171,12 +189,17 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     tables = _read(config_file)
     origins: dict[str, str] = {}
     projects = _projects(tables.pop(_PROJECTS, {}), config_file, environ)
+    providers = _providers(tables.pop(_PROVIDERS, {}), config_file)
     parsed = {
         name: _section(kind, name, tables.get(name, {}), config_file)
         for name, kind in _SECTIONS.items()
     }
     for name, table in tables.items():
         origins |= {f"{name}.{key}": str(config_file) for key in cast("dict[str, object]", table)}
+    model = cast("ModelSettings", parsed["model"])
+    if named := environ.get(_MODEL_VARIABLE):
+        model = replace(model, name=named)
+        origins["model.name"] = _MODEL_VARIABLE
     return Settings(
         state_dir=_from_env(environ, "LUMINAGUARD_STATE_DIR") or state,
         cache_dir=_from_env(environ, "LUMINAGUARD_CACHE_DIR") or cache,
@@ -186,6 +209,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         pool=cast("PoolSettings", parsed["pool"]),
         workspace=cast("WorkspaceSettings", parsed["workspace"]),
         policy=cast("PolicySettings", parsed["policy"]),
+        model=model,
+        providers=providers,
         projects=projects,
         origins=origins,
     )
@@ -231,7 +256,7 @@ def _read(path: Path) -> dict[str, object]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for name in tables:
-        _known(name, (*_SECTIONS, _PROJECTS), f"section in {path}")
+        _known(name, (*_SECTIONS, _PROJECTS, _PROVIDERS), f"section in {path}")
     return tables
 
 
@@ -256,6 +281,17 @@ def _projects(tables: object, path: Path, environ: Mapping[str, str]) -> dict[st
             )
         project = _section(ProjectSettings, f'projects."{place}"', table, path)
         found[whole] = cast("ProjectSettings", project)
+    return found
+
+
+def _providers(tables: object, path: Path) -> dict[str, ProviderSettings]:
+    if not isinstance(tables, dict):
+        raise ConfigError(f"{path}: {_PROVIDERS} must be a table", hint="write [providers.NAME]")
+    found: dict[str, ProviderSettings] = {}
+    for name, table in cast("dict[str, object]", tables).items():
+        _known(name, tuple(PROVIDERS), f"provider in {path}")
+        section = _section(ProviderSettings, f"{_PROVIDERS}.{name}", table, path)
+        found[name] = cast("ProviderSettings", section)
     return found
 
 

@@ -31,7 +31,17 @@ may carry a `hint`: the command or change that mends it.
     │  ├ AuditWriteFailed
     │  │  └ ApprovalSpent        a request is decided once
     │  └ AuditTampered
-    └ ModelError
+    └ ModelError                 the model could not be used
+       ├ ModelAuthError          no key, or one that the provider refuses
+       ├ ModelNotFound           the provider has no such model
+       ├ ModelQuotaSpent         the account has nothing left: waiting does not help
+       ├ ModelRateLimited        too many requests for now
+       ├ ModelOverloaded         the provider cannot answer for now
+       ├ ModelUnreachable        no connection, or one that broke off
+       ├ ModelTimedOut
+       ├ ContextTooLong          the conversation no longer fits
+       ├ ModelRefused            the provider's filter answered instead of the model
+       └ ModelAnswerBroken       the answer cannot be read
 """
 
 from enum import StrEnum
@@ -222,3 +232,68 @@ class ModelError(LuminaGuardError):
     """The model could not be used."""
 
     code = "model"
+
+
+class ModelAuthError(ModelError):
+    """No key, or one that the provider refuses."""
+
+    code = "model-auth"
+
+
+class ModelNotFound(ModelError):
+    """The provider has no such model."""
+
+    code = "model-not-found"
+
+
+class ModelQuotaSpent(ModelError):
+    """The account has nothing left: waiting does not help."""
+
+    code = "model-quota"
+
+
+class ModelRateLimited(ModelError):
+    """Too many requests for now."""
+
+    code = "model-rate-limited"
+    retry = Retry.SAFE
+
+
+class ModelOverloaded(ModelError):
+    """The provider cannot answer for now."""
+
+    code = "model-overloaded"
+    retry = Retry.SAFE
+
+
+class ModelUnreachable(ModelError):
+    """No connection to the provider, or one that broke off."""
+
+    code = "model-unreachable"
+    retry = Retry.SAFE
+
+
+class ModelTimedOut(ModelError):
+    """No answer in time."""
+
+    code = "model-timeout"
+    retry = Retry.SAFE
+
+
+class ContextTooLong(ModelError):
+    """The conversation no longer fits the model."""
+
+    code = "context-too-long"
+
+
+class ModelRefused(ModelError):
+    """The provider's filter answered instead of the model."""
+
+    code = "model-refused"
+
+
+class ModelAnswerBroken(ModelError):
+    """The answer cannot be read."""
+
+    code = "model-answer-broken"
+    retry = Retry.SAFE

@@ -61,7 +61,9 @@ class Fleet:
                 lambda: machine_spec(self._settings, self._image),
                 self._settings.pool,
             )
-            public = stack.enter_context(MetricsFile(self._settings.runtime_dir, pool.id))
+            public = stack.enter_context(
+                MetricsFile(self._settings.runtime_dir, pool.id, backend=self._hypervisor.name)
+            )
             pool.watch(public.publish)
             self._pool = await stack.enter_async_context(pool)
             self._stack = stack.pop_all()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from luminaguard.vm.backends.apple.backend import AppleHypervisor
     from luminaguard.vm.backends.firecracker.backend import FirecrackerHypervisor
     from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
+    from luminaguard.vm.backends.process.backend import ProcessHypervisor
     from luminaguard.vm.backends.qemu.backend import QemuHypervisor
     from luminaguard.vm.backends.qemu.portable.backend import PortableQemu
 
@@ -83,6 +84,15 @@ def gvisor(settings: Settings, image: GuestImage | None = None) -> "GvisorHyperv
     from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
 
     return GvisorHypervisor(
+        settings.cache_dir, settings.runtime_dir, allow_missing=_waived(settings), image=image
+    )
+
+
+def process(settings: Settings, image: GuestImage | None = None) -> "ProcessHypervisor":
+    """Return confined processes as the settings describe them; close it after its machines."""
+    from luminaguard.vm.backends.process.backend import ProcessHypervisor
+
+    return ProcessHypervisor(
         settings.cache_dir, settings.runtime_dir, allow_missing=_waived(settings), image=image
     )
 

@@ -1,10 +1,9 @@
 """The composition root: from settings to a working session. The only place that wires things."""
 
-import os
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -13,20 +12,23 @@ from typing import Self
 from anyio import to_thread
 
 from luminaguard.agent.limits import Limits
-from luminaguard.agent.loop import Agent, Observer, Run
-from luminaguard.agent.transcript import Transcript
+from luminaguard.agent.loop import Agent, Run
+from luminaguard.agent.ports import Observer
+from luminaguard.agent.resume import resumed
+from luminaguard.agent.transcript import Transcript, read_transcript
+from luminaguard.agent.wording import system_prompt
 from luminaguard.approval.approver import Approver
-from luminaguard.approval.approvers import DenyApprover, all_approver, utc_now
-from luminaguard.approval.queue import ApprovalQueue
-from luminaguard.approval.tty import TtyApprover, has_terminal
+from luminaguard.approval.approvers import utc_now
 from luminaguard.audit.log import AuditLog
 from luminaguard.backends import choose
 from luminaguard.config import Settings, load
+from luminaguard.deciders import opened_queue
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.outcome import Outcome
-from luminaguard.errors import ApprovalError, ConfigError, LuminaGuardError, RecoveryNeeded
+from luminaguard.errors import ConfigError, LuminaGuardError, RecoveryNeeded
 from luminaguard.image.image import GuestImage
-from luminaguard.llm.model import ChatModel
+from luminaguard.llm.model import ChatModel, Message, Role
+from luminaguard.llm.usage import Usage
 from luminaguard.machines import machine_spec
 from luminaguard.pipeline.aftermath import end_what_was_left
 from luminaguard.pipeline.ask import Asking
@@ -83,8 +85,8 @@ class Session:
 
         Args:
             workspace: The project directory.
-            approver: Who decides: an `Approver`, or "tty", "deny" or "all". Default: the terminal,
-                and nobody ("deny") where there is none.
+            approver: Who decides: an `Approver`, or the name of one (`config.APPROVERS`).
+                Default: the terminal, and nobody ("deny") where there is none.
             settings: Default: from the configuration file and the environment.
             hypervisor: Default: QEMU, with the best accelerator that this host has.
             image: What machines run. Default: the image that the settings name.
@@ -111,6 +113,7 @@ class Session:
         self._exec = ExecTool(timeout_s=command_timeout_s, env=env or {}, stdin=stdin)
         self._stack = AsyncExitStack()
         self._guard: Guard | None = None
+        self._agent: Agent | None = None
         self.id = f"session-{secrets.token_hex(8)}"
 
     @property
@@ -144,28 +147,72 @@ class Session:
         call = ToolCall(call_id=f"call-{secrets.token_hex(8)}", tool=tool, arguments=arguments)
         return await self._opened.handle(call)
 
+    @asynccontextmanager
+    async def agent(
+        self,
+        *,
+        model: ChatModel,
+        observer: Observer,
+        limits: Limits | None = None,
+        resume: Path | None = None,
+    ) -> AsyncGenerator[Agent]:
+        """Put a model to work; every call of it goes through the guard.
+
+        Args:
+            model: Who proposes calls.
+            observer: Sees the work go by.
+            limits: How far it may go.
+            resume: Transcript of an earlier run to go on with.
+
+        Raises:
+            LuminaGuardError: the transcript cannot be gone on with.
+        """
+        guard = self._opened
+        prompt = system_prompt(guard.machine.workspace_path, self._settings.model.prompt_file)
+        saved = await to_thread.run_sync(read_transcript, resume) if resume else None
+        if saved and saved.workspace != guard.machine.workspace_path:
+            raise LuminaGuardError(
+                f"that run worked on {saved.workspace}", hint=f"add -w {saved.workspace}"
+            )
+        transcript = Transcript(resume or self.transcript_path, utc_now)
+        transcript.begin(workspace=guard.machine.workspace_path, model=model.name)
+        first = Message(role=Role.SYSTEM, text=prompt)
+        agent = Agent(
+            model=model,
+            guard=guard,
+            tools=Toolbox(agent_tools()).specs,
+            conversation=resumed(saved.messages, prompt) if saved else [first],
+            transcript=transcript,
+            ledger=guard.recorder,
+            observer=observer,
+            seconds=time.monotonic,
+            limits=limits or Limits(),
+            usage=saved.usage if saved else Usage(),
+        )
+        if saved is None:
+            transcript.add(first)
+        self._agent = agent
+        try:
+            yield agent
+        finally:
+            self._agent = None
+            transcript.close()
+
     async def run(
         self, task: str, *, model: ChatModel, observer: Observer, limits: Limits | None = None
     ) -> Run:
-        """Let a model work on a task; every call goes through the guard."""
-        transcript = Transcript(self.transcript_path, utc_now)
-        try:
-            agent = Agent(
-                model=model,
-                guard=self._opened,
-                tools=Toolbox(agent_tools()).specs,
-                transcript=transcript,
-                observer=observer,
-                seconds=time.monotonic,
-                limits=limits or Limits(),
-            )
-            return await agent.run(task, self._opened.machine.workspace_path)
-        finally:
-            transcript.close()
+        """Let a model work on one task."""
+        async with self.agent(model=model, observer=observer, limits=limits) as agent:
+            return await agent.run(task)
 
     def interrupt(self) -> None:
-        """End the call in progress as failed; a commit that has begun is brought to its end."""
-        if self._guard is not None:
+        """Stop waiting for the model, and end the call in progress as failed.
+
+        A commit that has begun is brought to its end.
+        """
+        if self._agent is not None and self._agent.is_thinking:
+            self._agent.interrupt()
+        elif self._guard is not None:
             self._guard.interrupt()
 
     @property
@@ -179,7 +226,14 @@ class Session:
     async def _open(self, stack: AsyncExitStack) -> Guard:
         """Wire everything together, bottom up; `stack` closes it in reverse."""
         settings = self._settings
-        approver = self._approver()
+        queue = await stack.enter_async_context(
+            opened_queue(
+                self._chosen_approver,
+                settings=settings,
+                workspace=Path(self._workspace),
+                notice=self._notice,
+            )
+        )
         root = await to_thread.run_sync(self._root)
         tree = SessionTree(root, self._tree_settings())
         stack.callback(tree.close)
@@ -201,7 +255,7 @@ class Session:
             notice=self._notice,
         )
         await recorder.session_started(
-            workspace=root.identity, approver=approver.name, policy=judging.policy
+            workspace=root.identity, approver=queue.approver.name, policy=judging.policy
         )
         stack.push_async_callback(recorder.session_ended)
         stack.push_async_callback(machine.destroy)
@@ -210,7 +264,7 @@ class Session:
             toolbox=Toolbox((self._exec, *agent_tools())),
             machine=machine,
             asking=Asking(
-                queue=ApprovalQueue(approver=approver),
+                queue=queue,
                 machine=machine,
                 recorder=recorder,
                 standing=self._standing(judging, tree, stack),
@@ -252,21 +306,6 @@ class Session:
         log = await to_thread.run_sync(AuditLog.open, self._settings.state_dir)
         stack.callback(log.close)
         return log
-
-    def _approver(self) -> Approver:
-        chosen = self._chosen_approver
-        if chosen is None:
-            chosen = "tty" if has_terminal() else "deny"
-        if not isinstance(chosen, str):
-            return chosen
-        if chosen == "deny":
-            return DenyApprover()
-        if chosen == "all":
-            allowed = self._settings.approval.allow_unattended
-            return all_approver(os.environ, config_entry=allowed)
-        if chosen == "tty":
-            return TtyApprover()
-        raise ApprovalError(f"there is no approver {chosen!r}", hint="tty, deny or all")
 
     def _root(self) -> WorkspaceRoot:
         return WorkspaceRoot.open(self._workspace, protected=self._settings.own_dirs)

@@ -17,11 +17,9 @@ from typing import NoReturn
 from luminaguard_guest import (
     box,
     boxwire,
-    overlay,
     privileges,
     profile,
     settings,
-    workspace,
 )
 from luminaguard_guest.calls import Call
 from luminaguard_guest.faults import GuestFault
@@ -302,11 +300,9 @@ class Agent:
     def _begin_harvest(self, request_id: int, request: Harvest) -> None:
         if self._harvest is not None:
             raise GuestFault("a harvest is under way")
-        if not os.path.isdir(workspace.UPPER):
-            raise GuestFault("no workspace is mounted")
         self._quieten()
         self._sent = 0
-        self._harvest = (request_id, overlay.harvest(workspace.UPPER, request.skip))
+        self._harvest = (request_id, self._ground.changes(request.skip))
 
     def _quieten(self) -> None:
         """Kill every command and wait until nothing runs that could change a file."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from luminaguard_guest import privileges
 from luminaguard_guest.faults import GuestFault
+from luminaguard_guest.landlock import Walls
 from luminaguard_guest.lsm import Lsm
 from luminaguard_guest.profile import Profile
 from luminaguard_guest.seccomp import filter_for
@@ -22,10 +23,17 @@ _libc.syscall.restype = ctypes.c_long
 class Confinement:
     """Confines processes forked from the one that made it."""
 
-    def __init__(self, profile: Profile, lsm: Lsm | None, uid: int = privileges.UID) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        lsm: Lsm | None,
+        uid: int = privileges.UID,
+        walls: Walls | None = None,
+    ) -> None:
         """Make ready whatever does not depend on the command, which becomes this user.
 
         Without `lsm` there is no mandatory access control: the kernel is not the guest's own.
+        `walls` are put up where there is nothing better.
 
         Raises:
             GuestFault: a rule of the profile makes no sense here.
@@ -33,6 +41,7 @@ class Confinement:
         self._limits = profile.limits
         self._lsm = lsm
         self._uid = uid
+        self._walls = walls
         self._filter = filter_for(profile.rules)
         self._label_fd = -1
 
@@ -45,6 +54,8 @@ class Confinement:
 
     def enter(self) -> None:
         """Become the ordinary user under mandatory access control, for good."""
+        if self._walls is not None:
+            self._walls.put_on()
         privileges.become_ordinary(self._uid)
         if self._lsm is not None:
             self._enter(self._lsm)
@@ -83,13 +94,16 @@ class Confinement:
             return f"{type(error).__name__}: {error}"
 
     def _access_trial(self) -> str | None:
-        if self._lsm is None:
+        if self._lsm is None and self._walls is None:
             return None
-        self._enter(self._lsm)
-        with open(_OWN_LABEL, "rb", buffering=0) as file:
-            label = file.read(256)
-        if label != self._lsm.own:
-            return f"the kernel calls them {label!r}"
+        if self._walls is not None:
+            self._walls.put_on()
+        if self._lsm is not None:
+            self._enter(self._lsm)
+            with open(_OWN_LABEL, "rb", buffering=0) as file:
+                label = file.read(256)
+            if label != self._lsm.own:
+                return f"the kernel calls them {label!r}"
         if (answer := _failure(lambda: os.mkdir(_TRIAL))) != errno.EACCES:
             return f"a directory made in / gives {answer}"
         return None

@@ -1,9 +1,11 @@
 """What the agent stands on: a kernel of its own in a machine, or a sandbox on somebody else's."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
-from luminaguard_guest import cgroups, reseed, workspace
+from luminaguard_guest import cgroups, overlay, reseed, workspace
 from luminaguard_guest.lsm import Lsm
+from luminaguard_guest.wire import Message
 from luminaguard_guest.workspace import Tree
 
 
@@ -24,6 +26,16 @@ class Ground(Protocol):
 
     def take_apart(self) -> None:
         """Undo `assemble`; the box has let go of what it attached."""
+        ...
+
+    def changes(self, skip: tuple[bytes, ...]) -> Iterator[Message]:
+        """Yield what has changed in the workspace, as records of an overlay's upper layer.
+
+        `skip`: directories whose files are listed without their bytes.
+
+        Raises:
+            GuestFault: it cannot be told whole, or no workspace is mounted.
+        """
         ...
 
     def is_busy(self) -> bool:
@@ -53,6 +65,10 @@ class MachineGround:
     def take_apart(self) -> None:
         """Unmount them."""
         workspace.take_apart()
+
+    def changes(self, skip: tuple[bytes, ...]) -> Iterator[Message]:
+        """Walk the overlay's upper layer."""
+        return overlay.harvest(workspace.upper(), skip)
 
     def is_busy(self) -> bool:
         """Whether the cgroup of all commands holds a process."""

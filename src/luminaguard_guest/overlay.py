@@ -25,14 +25,15 @@ from luminaguard_guest.wire import (
 )
 
 # Source: Linux Documentation/filesystems/overlayfs.rst
-_OPAQUE = "trusted.overlay.opaque"
-_REDIRECT = "trusted.overlay.redirect"
-_WHITEOUT = "trusted.overlay.whiteout"
+TRUSTED, USER = "trusted.overlay.", "user.overlay."
+"""Whose attributes an overlay keeps its marks in: the first needs rights in the whole system, the
+second is what is left to a user namespace. Each is read only from an overlay that keeps it from
+its users: in the other one, commands could set it themselves."""
 
 _DEPTH = 4000
 """Deepest tree that is reported; each level holds two descriptors while it is walked."""
 
-_SPECIALS = {
+SPECIALS = {
     stat.S_IFSOCK: "socket",
     stat.S_IFIFO: "fifo",
     stat.S_IFCHR: "char",
@@ -57,6 +58,8 @@ class _Level:
     descriptor: int
     path: bytes
     names: _Names
+    marks: str
+    """Beginning of the names of the overlay's attributes."""
     holds_whiteouts: bool
     """Deletions in it may be marked by attributes of empty files."""
 
@@ -66,10 +69,11 @@ class _Level:
         os.close(self.descriptor)
 
 
-def harvest(upper: str, skip: tuple[bytes, ...] = ()) -> Iterator[Message]:
+def harvest(upper: str, skip: tuple[bytes, ...] = (), marks: str = TRUSTED) -> Iterator[Message]:
     """Yield the records of an upper layer: each directory before its contents.
 
     `skip`: directories whose files are listed without their bytes.
+    `marks`: `TRUSTED`, or `USER` for an overlay mounted with `userxattr`.
 
     Raises:
         GuestFault: the tree cannot be reported whole.
@@ -78,7 +82,7 @@ def harvest(upper: str, skip: tuple[bytes, ...] = ()) -> Iterator[Message]:
     levels: list[_Level] = []
     try:
         root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        yield _enter(levels, root, b"")
+        yield _enter(levels, root, b"", marks)
         while levels:
             entry = next(levels[-1].names, None)
             if entry is None:
@@ -103,7 +107,7 @@ def _entry(
     if kind == stat.S_IFDIR:
         if len(levels) >= _DEPTH:
             raise GuestFault(f"directories lie more than {_DEPTH} deep")
-        yield _enter(levels, _open(level, name, os.O_DIRECTORY), path)
+        yield _enter(levels, _open(level, name, os.O_DIRECTORY), path, level.marks)
     elif kind == stat.S_IFREG:
         yield from _file(level, name, path, status, bare=path.startswith(skipped))
     elif kind == stat.S_IFLNK:
@@ -111,7 +115,7 @@ def _entry(
     elif kind == stat.S_IFCHR and status.st_rdev == 0:
         yield Whiteout(path)
     else:
-        yield UpperSpecial(path, _SPECIALS[kind])
+        yield UpperSpecial(path, SPECIALS[kind])
 
 
 def _open(level: _Level, name: bytes, flags: int) -> int:
@@ -119,17 +123,17 @@ def _open(level: _Level, name: bytes, flags: int) -> int:
     return os.open(name, flags | safe, dir_fd=level.descriptor)
 
 
-def _enter(levels: list[_Level], descriptor: int, path: bytes) -> UpperDirectory:
+def _enter(levels: list[_Level], descriptor: int, path: bytes, marks: str) -> UpperDirectory:
     """Begin to walk a directory, whose descriptor is taken over; return its record."""
     try:
         mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-        opaque = _attribute(descriptor, _OPAQUE)
-        redirect = _attribute(descriptor, _REDIRECT)
+        opaque = _attribute(descriptor, f"{marks}opaque")
+        redirect = _attribute(descriptor, f"{marks}redirect")
         names = os.scandir(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
-    levels.append(_Level(descriptor, path, names, opaque == b"x"))
+    levels.append(_Level(descriptor, path, names, marks, opaque == b"x"))
     return UpperDirectory(path, mode, opaque == b"y", redirect)
 
 
@@ -153,17 +157,23 @@ def _file(
         return
     descriptor = _open(level, name, 0)
     try:
-        if size == 0 and _attribute(descriptor, _WHITEOUT) is not None:
+        if size == 0 and _attribute(descriptor, f"{level.marks}whiteout") is not None:
             yield Whiteout(path)
             return
         yield record
-        if size <= CHUNK_BYTES and status.st_blocks * 512 >= size:
-            yield from _bytes(descriptor, 0, size)  # no holes: not worth asking for them
-            return
-        for start, end in _extents(descriptor, size):
-            yield from _bytes(descriptor, start, end)
+        yield from content(descriptor, status)
     finally:
         os.close(descriptor)
+
+
+def content(descriptor: int, status: os.stat_result) -> Iterator[Message]:
+    """Yield the bytes of a file, without its holes."""
+    size = status.st_size
+    if size <= CHUNK_BYTES and status.st_blocks * 512 >= size:
+        yield from _bytes(descriptor, 0, size)  # no holes: not worth asking for them
+        return
+    for start, end in _extents(descriptor, size):
+        yield from _bytes(descriptor, start, end)
 
 
 def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:

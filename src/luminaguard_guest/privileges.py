@@ -47,7 +47,10 @@ def forbid_gaining() -> None:
 
 
 def bound_resources(limits: Limits) -> None:
-    """Bound what a command may hold. No limit can be raised again; memory is never dumped."""
+    """Bound what a command may hold. No limit can be raised again; memory is never dumped.
+
+    Where the host's limits are lower already, and may not be raised, they stay.
+    """
     for number, bound in (
         (resource.RLIMIT_NOFILE, limits.open_files),
         (resource.RLIMIT_NPROC, limits.processes),
@@ -55,7 +58,11 @@ def bound_resources(limits: Limits) -> None:
         (resource.RLIMIT_MEMLOCK, limits.locked_bytes),
         (resource.RLIMIT_CORE, 0),
     ):
-        resource.setrlimit(number, (bound, bound))
+        try:
+            resource.setrlimit(number, (bound, bound))
+        except ValueError:  # Python's word for EPERM here
+            hard = resource.getrlimit(number)[1]
+            resource.setrlimit(number, (hard, hard))
 
 
 def become_ordinary(uid: int = UID) -> None:

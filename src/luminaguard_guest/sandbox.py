@@ -13,19 +13,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NoReturn
 
-from luminaguard_guest import mounts, privileges, profile, sandboxbox, workspace
+from luminaguard_guest import mounts, overlay, privileges, profile, sandboxbox, workspace
 from luminaguard_guest.agent import Agent, only_fail
 from luminaguard_guest.faults import GuestFault
 from luminaguard_guest.mounts import MNT_DETACH, MS_BIND, MS_NODEV, MS_NOSUID
 from luminaguard_guest.port import Port
-from luminaguard_guest.sandboxbox import ROOT
+from luminaguard_guest.sandboxbox import ROOT, Hold
 from luminaguard_guest.wire import Message
 
 HOST = "/mnt"
-_LOWER = f"{HOST}/lower"
+LOWER = f"{HOST}/lower"
 _SCRATCH_BYTES = f"{HOST}/scratch-bytes"
-_PROFILE = f"{HOST}/profile.json"
-_OPEN_FILES = 4096
+PROFILE = f"{HOST}/profile.json"
+OPEN_FILES = 4096
 _READ_BYTES = 64 * 1024
 _BOUND = (("home", "/home"), ("tmp", "/tmp"), ("var-tmp", "/var/tmp"))  # noqa: S108 - on the guest's own disk
 
@@ -67,25 +67,39 @@ class SandboxGround:
         scratch = os.path.dirname(workspace.UPPER)
         os.makedirs(scratch, mode=0o700, exist_ok=True)
         flags = MS_NODEV | MS_NOSUID
-        self._mount("scratch", scratch, "tmpfs", flags, f"mode=0700,size={_scratch_bytes()}")
+        self.mount("scratch", scratch, "tmpfs", flags, self.scratch_options())
         owner = self._uid
-        _directory(workspace.UPPER, os.stat(_LOWER).st_mode & 0o7777, owner)
+        _directory(workspace.UPPER, os.stat(LOWER).st_mode & 0o7777, owner)
         _directory(f"{scratch}/work", 0o700, 0)
         for name, target in _BOUND:
             mode = 0o755 if name == "home" else 0o1777
             _directory(f"{scratch}/{name}", mode, 0)
             if name == "home":
                 _directory(f"{scratch}/home/guest", 0o755, owner)
-            self._mount(f"{scratch}/{name}", ROOT + target, None, MS_BIND, "")
+            self.mount(f"{scratch}/{name}", ROOT + target, None, MS_BIND, "")
         merged = ROOT + os.fsdecode(path)
         os.makedirs(merged, exist_ok=True)
-        places = f"lowerdir={_LOWER},upperdir={workspace.UPPER},workdir={scratch}/work"
-        self._mount("workspace", merged, "overlay", flags, places)
+        self.show(merged, flags)
         return []
 
-    def _mount(self, source: str, target: str, kind: str | None, flags: int, options: str) -> None:
+    def scratch_options(self) -> str:
+        """Return how the scratch space is mounted."""
+        return f"mode=0700,size={scratch_bytes()}"
+
+    def show(self, merged: str, flags: int) -> None:
+        """Mount the workspace, as commands see it, at `merged`."""
+        work = f"{os.path.dirname(workspace.UPPER)}/work"
+        places = f"lowerdir={LOWER},upperdir={workspace.UPPER},workdir={work}"
+        self.mount("workspace", merged, "overlay", flags, places)
+
+    def mount(self, source: str, target: str, kind: str | None, flags: int, options: str) -> None:
+        """Mount something that `take_apart` unmounts."""
         mounts.mount(source, target, kind, flags, options)
         self._mounted.append(target)
+
+    def changes(self, skip: tuple[bytes, ...]) -> Iterator[Message]:
+        """Walk the overlay's upper layer."""
+        return overlay.harvest(workspace.upper(), skip)
 
     def take_apart(self) -> None:
         """Unmount what `assemble` mounted."""
@@ -104,6 +118,15 @@ class SandboxGround:
                 os.kill(pid, signal.SIGKILL)
 
 
+def host_socket() -> HostSocket:
+    """Return the way to the host, which was standard input; that is the null device from now on."""
+    port = HostSocket(os.dup(0))
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return port
+
+
 def _directory(path: str, mode: int, owner: int) -> None:
     os.mkdir(path)
     os.chmod(path, mode)
@@ -111,7 +134,8 @@ def _directory(path: str, mode: int, owner: int) -> None:
         os.chown(path, owner, owner)
 
 
-def _scratch_bytes() -> int:
+def scratch_bytes() -> int:
+    """Return how much commands may write, as the host says."""
     with open(_SCRATCH_BYTES, "rb", buffering=0) as file:
         return int(file.read(32))
 
@@ -124,14 +148,11 @@ def main(uid: int) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     with suppress(OSError, ValueError):
-        privileges.raise_open_files(_OPEN_FILES)
-    port = HostSocket(os.dup(0))
-    null = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+        privileges.raise_open_files(OPEN_FILES)
+    port = host_socket()
     try:
         os.umask(0o022)
-        to_box = sandboxbox.start(profile.read(_PROFILE), uid)
+        to_box = sandboxbox.start(profile.read(PROFILE), Hold(uid=uid))
     except (OSError, GuestFault) as error:
         traceback.print_exc()
         only_fail(port, f"the sandbox cannot be set up: {error}")

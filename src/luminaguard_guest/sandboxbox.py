@@ -9,17 +9,27 @@ import signal
 import socket
 import stat
 from contextlib import suppress
+from dataclasses import dataclass
 
 from luminaguard_guest import interpreter, mounts, privileges
 from luminaguard_guest.box import Box
 from luminaguard_guest.boxwire import FROM_BOX
 from luminaguard_guest.confinement import Confinement
 from luminaguard_guest.faults import GuestFault
-from luminaguard_guest.mounts import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID
+from luminaguard_guest.landlock import Walls
+from luminaguard_guest.mounts import (
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REMOUNT,
+)
 from luminaguard_guest.profile import Profile
 from luminaguard_guest.wire import Failed
 
 ROOT = "/run/luminaguard/box"
+_PROC_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC
 _SHOWN = ("usr", "etc", "opt")
 _LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "node_modules")
 _MADE = ("proc", "dev", "tmp", "home", "root", "run", "var", "var/tmp", "mnt", "srv")
@@ -34,7 +44,20 @@ _DEVICE_LINKS = {
 }
 
 
-def start(profile: Profile, uid: int) -> socket.socket:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """How a box holds its commands besides the profile."""
+
+    uid: int
+    """User that they run as: 1000, or 0 without capabilities where there is no other."""
+    walls: Walls | None = None
+    proc: str = ""
+    """Options of the box's /proc."""
+    seal: bool = False
+    """Whether the box's root becomes read-only: commands may be the user that made it."""
+
+
+def start(profile: Profile, hold: Hold) -> socket.socket:
     """Build the box's root and fork the box off the agent; return the agent's end of its socket.
 
     The box says `Done` for request 0 when it is ready, or `Failed` with the reason.
@@ -46,7 +69,7 @@ def start(profile: Profile, uid: int) -> socket.socket:
         return ours
     try:
         ours.close()
-        _become_box(theirs, profile, uid)
+        _become_box(theirs, profile, hold)
     except BaseException as error:  # noqa: BLE001 - the agent must learn why there is no box
         with suppress(OSError):
             theirs.sendall(FROM_BOX.encode(0, Failed(f"{type(error).__name__}: {error}")))
@@ -54,18 +77,26 @@ def start(profile: Profile, uid: int) -> socket.socket:
         os._exit(1)
 
 
-def _become_box(connection: socket.socket, profile: Profile, uid: int) -> None:
+def _become_box(connection: socket.socket, profile: Profile, hold: Hold) -> None:
     mounts.unshare(mounts.CLONE_NEWPID)
     if os.fork():
         return
-    mounts.mount("proc", f"{ROOT}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    mounts.mount("proc", f"{ROOT}/proc", "proc", _PROC_FLAGS, hold.proc)
     os.chroot(ROOT)
     os.chdir("/")
     privileges.forbid_gaining()
-    confinement = Confinement(profile, None, uid)
+    confinement = Confinement(profile, None, hold.uid, hold.walls)
     confinement.prove()
+    if hold.seal:
+        writable_root("/", writable=False)
     interpreter.preload()
     Box(connection, OneCall(), confinement).serve()
+
+
+def writable_root(root: str, *, writable: bool) -> None:
+    """Let the box's root directory take new names, or not; what is mounted below stays."""
+    flags = MS_REMOUNT | MS_BIND | MS_NOSUID
+    mounts.mount("none", root, None, flags if writable else flags | MS_RDONLY)
 
 
 def _build_root() -> None:

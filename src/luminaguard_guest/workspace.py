@@ -83,6 +83,17 @@ def assemble(path: bytes, filesystem: str, lsm: Lsm) -> list[Tree]:
     return [Tree(descriptor=_copy(source), target=target) for source, target in shown]
 
 
+def upper() -> str:
+    """Return the overlay's upper layer.
+
+    Raises:
+        GuestFault: no workspace is mounted.
+    """
+    if not os.path.isdir(UPPER):
+        raise GuestFault("no workspace is mounted")
+    return UPPER
+
+
 def take_apart() -> None:
     """Unmount everything that `assemble` mounted; the box has let go of it.
 

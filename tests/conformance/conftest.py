@@ -20,9 +20,13 @@ from luminaguard.vm.spec import VmSpec
 DOUBLES = ("fake", "apple-double", "firecracker-double")
 """No machine runs below them; of all but the first, everything above the machine is the product."""
 REAL = ("qemu", "gvisor", "apple", "firecracker")
+UNMARKED = ("process",)
+"""Real, but no virtual machine: it runs with every suite."""
 
 
-@pytest.fixture(params=[*DOUBLES, *(pytest.param(name, marks=pytest.mark.vm) for name in REAL)])
+@pytest.fixture(
+    params=[*DOUBLES, *UNMARKED, *(pytest.param(name, marks=pytest.mark.vm) for name in REAL)]
+)
 def backend(request: pytest.FixtureRequest) -> str:
     """Each backend in turn."""
     return request.param

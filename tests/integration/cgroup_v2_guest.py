@@ -41,9 +41,9 @@ def attacked(situation: str) -> None:
     """Find a place, make a cgroup, attack from inside it, and tell what became of it."""
     import anyio
 
-    from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
-    from luminaguard.vm.backends.qemu.confinement.cgroups.machine import Cgroups
-    from luminaguard.vm.backends.qemu.confinement.cgroups.places import find_places
+    from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
+    from luminaguard.vm.confinement.cgroups.machine import Cgroups
+    from luminaguard.vm.confinement.cgroups.places import find_places
 
     places = find_places()
     facts: dict[str, object] = {"lacking": places.lacking, "own": own()}

@@ -314,6 +314,8 @@ def test_git_works_in_the_guest_and_its_commit_arrives(user: CommandLine) -> Non
 
 
 def test_run_lets_the_scripted_model_work_and_says_that_it_is_scripted(user: CommandLine) -> None:
-    done = user.run("run", "look around", "-w", str(user.workspace), "--approver", "deny")
+    done = user.run(
+        "run", "look around", "-w", str(user.workspace), "--approver", "deny", "--model", "scripted"
+    )
     assert done.returncode == 0
     assert "scripted model" in done.stderr

@@ -21,10 +21,10 @@ from luminaguard.domain.isolation import Tier
 from luminaguard.errors import GuestLost, HypervisorUnavailable, ImageError, VmStateError
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
-from luminaguard.vm.backends.gvisor.trees import Roots
 from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import GuestMount, MicroVM
 from luminaguard.vm.lifecycle import VmState
+from luminaguard.vm.roots import Roots
 from luminaguard.vm.spec import VmSpec
 from vm_fixtures import imaged
 
@@ -49,7 +49,7 @@ def marked(runtime: Path) -> list[int]:
         if entry.isdigit() and entry != str(os.getpid()):
             with suppress(OSError):
                 text = Path("/proc", entry, "cmdline").read_bytes()
-                if f"{runtime}/luminaguard-".encode() in text:
+                if f"{runtime}/gvisor/luminaguard-".encode() in text:
                     found.append(int(entry))
     return found
 
@@ -118,6 +118,13 @@ async def test_the_tier_and_what_the_jail_lacks_are_said(machine: MicroVM) -> No
     assert {"seccomp", "pid-namespace", "net-namespace"} <= set(isolation.jail.layers)
     assert isolation.jail.missing["distinct-uid"]
     assert isolation.guest.lsm == "none"
+
+
+async def test_files_can_be_listed_and_looked_at(machine: MicroVM) -> None:
+    report = await shell(machine, "ls -ld /etc && stat -c %n /etc/passwd && ls -d /absent")
+    assert report.exit_code == 2
+    assert report.stdout.splitlines()[1] == b"/etc/passwd"
+    assert report.stderr == b"ls: cannot access '/absent': No such file or directory\n"
 
 
 async def test_commands_hold_no_capability_and_are_filtered(machine: MicroVM) -> None:
@@ -207,7 +214,7 @@ async def test_a_cancelled_boot_leaves_nothing(
         await gvisor.boot(vm_spec)
     assert scope.cancelled_caught
     wait_until_gone(vm_directories[1])
-    assert list(vm_directories[1].glob("luminaguard-*")) == []
+    assert list(vm_directories[1].glob("gvisor/luminaguard-*")) == []
 
 
 async def test_a_jail_below_the_minimum_is_refused(
@@ -246,6 +253,68 @@ def test_machines_end_with_the_process_that_made_them(
     assert not lives(sentry)
 
 
+async def test_what_a_killed_luminaguard_left_is_removed_by_the_next(
+    gvisor: GvisorHypervisor, vm_spec: VmSpec, vm_directories: tuple[Path, Path], tmp_path: Path
+) -> None:
+    homes = tmp_path / "run" / "gvisor"
+    code = (
+        "import os, signal, sys; from pathlib import Path; "
+        "from luminaguard.vm.owned import make_owned; "
+        "(make_owned(Path(sys.argv[1]), 'luminaguard-dead-').path / 'lower').mkdir(mode=0o500); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    await anyio.run_process([sys.executable, "-c", code, str(homes)], check=False)
+    assert len(list(homes.iterdir())) == 1
+    await gvisor.probe()
+    first = GvisorHypervisor(vm_directories[0], tmp_path / "run", image=vm_spec.image)
+    second = GvisorHypervisor(vm_directories[0], tmp_path / "run", image=vm_spec.image)
+    try:
+        async with await first.boot(vm_spec) as machine:
+            assert list(homes.glob("luminaguard-dead-*")) == []
+            async with await second.boot(vm_spec):
+                assert len(list(homes.iterdir())) == 2
+            await machine.reseed(bytes(64), time.time_ns())
+            assert (await shell(machine, "true")).exit_code == 0
+    finally:
+        first.close()
+        second.close()
+    assert list(homes.iterdir()) == []
+
+
+WRECK = """#!/bin/sh
+case "$*" in
+    --version) echo "runsc version 0.0~20231218.0" ;;
+    flags) printf '  -platform value\n\tone of: ptrace, systrap\n' ;;
+    *) sleep 1000 & wait ;;
+esac
+"""
+
+
+async def test_a_half_dead_runsc_is_told_and_nothing_of_it_goes_on(
+    vm_spec: VmSpec,
+    vm_directories: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wreck = tmp_path / "runsc"
+    wreck.write_text(WRECK)
+    wreck.chmod(0o755)
+    monkeypatch.setenv("LUMINAGUARD_RUNSC", str(wreck))
+    cache, _ = vm_directories
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    hypervisor = GvisorHypervisor(cache, tmp_path / "run", image=vm_spec.image, probe_limit_s=0.5)
+    try:
+        with pytest.raises(
+            HypervisorUnavailable, match=r"systrap: .*did not answer.*ptrace: "
+        ) as no:
+            await hypervisor.probe()
+    finally:
+        hypervisor.close()
+    assert no.value.hint
+    wait_until_gone(tmp_path / "run")
+    assert list((tmp_path / "run" / "gvisor").iterdir()) == []
+
+
 async def test_an_image_that_is_not_what_its_manifest_says_is_not_unpacked(
     gvisor: GvisorHypervisor, vm_spec: VmSpec, tmp_path: Path
 ) -> None:
@@ -255,5 +324,5 @@ async def test_an_image_that_is_not_what_its_manifest_says_is_not_unpacked(
     (tmp_path / "rootfs").write_bytes(b"hsqs" + bytes(4096))
     changed = replace(vm_spec.image, directory=tmp_path)
     with pytest.raises(ImageError):
-        Roots(tmp_path / "cache").of(changed)
+        await Roots(tmp_path / "cache").of(changed)
     assert not (tmp_path / "cache" / "roots" / changed.digest).exists()

@@ -52,7 +52,7 @@ async def main():
 anyio.run(main)
 """
 OPEN = """
-from luminaguard.vm.backends.qemu.confinement.subuids import SubordinateUids
+from luminaguard.vm.confinement.subuids import SubordinateUids
 SubordinateUids.open()
 """
 
@@ -132,6 +132,10 @@ def python(home: Path) -> str:
 
 
 ESCAPED = tuple(f"security/test_escaped_qemu{part}.py" for part in ("", "_calls", "_floods"))
+PROCESS = (
+    *("conformance", "integration/test_process_life.py"),
+    *("security/test_process_walls.py", "security/test_process_attacks.py"),
+)
 LIFE = "integration/test_qemu_life.py"
 ENDS = (
     f"{LIFE}::test_machines_end_with_the_process_that_made_them",
@@ -168,6 +172,10 @@ NEEDS_RUNSC = pytest.mark.skipif(
             "end_with or cancelled or either_image or hold_no or leaves",
             marks=NEEDS_RUNSC,
         ),
+        pytest.param(
+            ["security/test_gvisor_walls.py"], "not doctors and not memory", marks=NEEDS_RUNSC
+        ),
+        (PROCESS, "process and not template and not saved"),
         ([LIFE], "end_with or no_moment or unseen or cancelling"),
         (ESCAPED, "not same_user and not its_cgroup"),
     ],

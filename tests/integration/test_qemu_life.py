@@ -17,8 +17,8 @@ from luminaguard.domain.execution import Execution
 from luminaguard.errors import BootTimeout, GuestLost
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
-from luminaguard.vm.backends.qemu.confinement.cgroups.machine import Cgroups
-from luminaguard.vm.backends.qemu.confinement.cgroups.places import find_places
+from luminaguard.vm.confinement.cgroups.machine import Cgroups
+from luminaguard.vm.confinement.cgroups.places import find_places
 from luminaguard.vm.hypervisor import Template
 from luminaguard.vm.lifecycle import VmState
 from luminaguard.vm.spec import VmSpec

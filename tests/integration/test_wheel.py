@@ -123,7 +123,7 @@ def test_the_installed_package_brings_the_guest_agent_and_its_recipe(
     programs: Path, tmp_path: Path
 ) -> None:
     look = (
-        "from luminaguard.vm.backends.qemu.cold import agent_archive;"
+        "from luminaguard.vm.agentfiles import agent_archive;"
         "from luminaguard.image.recipe import load_recipe;"
         "import luminaguard;"
         "assert b'luminaguard_guest/agent.py' in agent_archive();"

@@ -1,5 +1,6 @@
 """What only Windows can show of QEMU's line and life there. Elsewhere skipped with the reason."""
 
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from luminaguard.errors import HypervisorUnavailable
 from luminaguard.vm.backends.qemu.portable.peers import windows_owner
 from luminaguard.vm.backends.qemu.portable.process import PlainProcess
 from luminaguard.vm.backends.qemu.portable.transport import LoopbackLine
+from luminaguard.vm.linux import try_lock
 
 pytestmark = [
     pytest.mark.anyio,
@@ -97,3 +99,16 @@ def runs(pid: int) -> bool:
         ["tasklist", "/FI", f"PID eq {pid}", "/NH"], capture_output=True, check=True, text=True
     )
     return str(pid) in listed.stdout.split()
+
+
+def test_a_file_is_locked_by_one_until_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    second = os.open(path, os.O_RDWR)
+    try:
+        assert try_lock(first)
+        assert not try_lock(second)
+        os.close(first)
+        assert try_lock(second)
+    finally:
+        os.close(second)

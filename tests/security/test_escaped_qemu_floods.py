@@ -13,8 +13,8 @@ from jailed import LIMITS, MIB, TAKEN, Stay, inside, perl
 from luminaguard.domain.execution import Execution
 from luminaguard.errors import GuestLost
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
-from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
-from luminaguard.vm.backends.qemu.confinement.jail import Limits
+from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
+from luminaguard.vm.confinement.jail import Limits
 from luminaguard.vm.hypervisor import Template
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vm]

@@ -203,4 +203,34 @@ def test_gvisor_is_recommended_only_where_machines_are_emulated() -> None:
     assert "isolation =" in str(recommendation((emulated, works)))
     assert "apt-get install runsc" in str(recommendation((emulated, absent)))
     assert recommendation((report("qemu", Tier.HARDWARE), works)) is None
-    assert recommendation((report("qemu", None), works)) is None
+
+
+def test_gvisor_is_recommended_where_nothing_else_works_and_not_where_it_does_not_either() -> None:
+    nothing = report("qemu", None, "apt-get install qemu-system-x86")
+    assert "only gVisor works here" in str(
+        recommendation((nothing, report("gvisor", Tier.USERKERNEL)))
+    )
+    assert recommendation((nothing, report("gvisor", None, "apt-get install runsc"))) is None
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (ConnectionResetError(104, "Connection reset by peer"), "Connection reset by peer"),
+        (PermissionError(13, "Permission denied", "/dev/kvm"), "/dev/kvm"),
+        (TimeoutError(), "did not show what it is"),
+    ],
+)
+async def test_one_backends_trouble_does_not_hide_the_others(
+    trouble: Exception,
+    said: str,
+    host: Host,
+    settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("luminaguard.image.store.ImageStore.current", lambda *_: IMAGE)
+    half_dead = host.backend("odd", Tier.HARDWARE, gives=trouble)
+    reports = await backend_report(settings(), (half_dead, qemu(host)))
+    assert [one.state for one in reports] == [BackendState.BROKEN, BackendState.WORKS]
+    assert said in reports[0].detail
+    assert all(made.closed for made in host.made)

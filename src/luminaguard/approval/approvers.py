@@ -12,6 +12,7 @@ from luminaguard.errors import ApprovalError
 
 UNATTENDED_VARIABLE = "LUMINAGUARD_ALLOW_UNATTENDED"
 UNATTENDED_ENTRY = "configuration"
+PROVEN_AT_START = "approver secret"
 
 _HOW_TO_BE_ASKED = "run it on a terminal with --approver tty to be asked"
 
@@ -56,7 +57,7 @@ class AllApprover:
     """Says yes to everything, loudly. Made by `all_approver`, which asks for the permission."""
 
     allowed_by: str
-    """What gave the permission: the name of the variable, or "configuration"."""
+    """What gave the permission: the variable's name, "configuration", or "approver secret"."""
     now: Callable[[], datetime] = utc_now
     warn: Callable[[str], None] = warn
     _warned: bool = field(default=False, init=False)
@@ -65,9 +66,9 @@ class AllApprover:
         """Refuse to exist without a permission.
 
         Raises:
-            ApprovalError: `allowed_by` names none of the two ways to give it.
+            ApprovalError: `allowed_by` names none of the ways to give it.
         """
-        if self.allowed_by not in {UNATTENDED_VARIABLE, UNATTENDED_ENTRY}:
+        if self.allowed_by not in {UNATTENDED_VARIABLE, UNATTENDED_ENTRY, PROVEN_AT_START}:
             raise _not_allowed()
 
     @property
@@ -96,22 +97,38 @@ class AllApprover:
         )
 
 
-def all_approver(environ: Mapping[str, str], *, config_entry: bool) -> AllApprover:
+def unattended_by(environ: Mapping[str, str], *, config_entry: bool) -> str:
+    """Return what allows approving without a human: a variable's name, "configuration", or ""."""
+    if environ.get(UNATTENDED_VARIABLE) == "1":
+        return UNATTENDED_VARIABLE
+    return UNATTENDED_ENTRY if config_entry else ""
+
+
+def all_approver(
+    environ: Mapping[str, str],
+    *,
+    config_entry: bool,
+    knows_secret: Callable[[], bool] = lambda: False,
+) -> AllApprover:
     """Return the approver that approves everything, where the user allowed unattended use.
 
+    Args:
+        environ: May hold the variable that allows it.
+        config_entry: The configuration allows it.
+        knows_secret: Asked last; returns whether the approver secret was typed.
+
     Raises:
-        ApprovalError: neither the environment nor the configuration allows it.
+        ApprovalError: nothing allows it.
     """
-    if environ.get(UNATTENDED_VARIABLE) == "1":
-        return AllApprover(allowed_by=UNATTENDED_VARIABLE)
-    if config_entry:
-        return AllApprover(allowed_by=UNATTENDED_ENTRY)
-    raise _not_allowed()
+    allowed_by = unattended_by(environ, config_entry=config_entry)
+    if not allowed_by and knows_secret():
+        allowed_by = PROVEN_AT_START
+    return AllApprover(allowed_by=allowed_by)
 
 
 def _not_allowed() -> ApprovalError:
     return ApprovalError(
         "approver 'all' commits everything without a human, and nothing allows that here",
         hint=f"set {UNATTENDED_VARIABLE}=1, or allow_unattended = true under [approval] in the "
-        f"configuration; or {_HOW_TO_BE_ASKED}",
+        f"configuration, or enroll an approver secret; or {_HOW_TO_BE_ASKED}",
     )

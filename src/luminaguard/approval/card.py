@@ -8,9 +8,17 @@ its request, or that cannot show a change's content, cannot be made.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 from luminaguard.approval.summary import Summary, summarize
+from luminaguard.approval.written import (
+    FORM,
+    Cut,
+    diffs_json,
+    marks_json,
+    names_json,
+    report_json,
+    verdict_json,
+)
 from luminaguard.domain.approval import ApprovalRequest
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.changeset import Change, Changeset, Entry, EntryType, Mark
@@ -19,13 +27,13 @@ from luminaguard.domain.execution import GuestReport
 from luminaguard.domain.grant import GrantOffer
 from luminaguard.domain.isolation import Isolation
 from luminaguard.domain.verdict import Risk, Verdict, highest
-from luminaguard.domain.visible import visible_bytes
 from luminaguard.errors import ApprovalError
 
 RECORDED_LINES = 2_000
 """Difference lines kept in a card's record; the rest is counted. Full bytes lie in the spool."""
 RECORDED_OUTPUT_BYTES = 4_096
 """Bytes of stdout and of stderr kept in a card's record."""
+RECORDED = Cut(lines=RECORDED_LINES, output_bytes=RECORDED_OUTPUT_BYTES, names=100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,39 +115,40 @@ class DiffCard:
             yield change, self._diffs.get(change.path)
 
     def as_json(self) -> dict[str, JsonValue]:
-        """Return the card for a record, not yet redacted.
+        """Return the card for a record, not yet redacted: `codec` draws it again.
 
         At most RECORDED_LINES difference lines are kept; what is left out is counted.
         """
-        room = RECORDED_LINES
-        diffs: list[JsonValue] = []
-        for diff in self.diffs:
-            diffs.append(_diff_json(diff, room))
-            room = max(0, room - _length(diff))
+        return self.fields(RECORDED)
+
+    def fields(self, cut: Cut | None) -> dict[str, JsonValue]:
+        """Return the card's fields, whole or cut."""
         return {
+            "form": FORM,
             "request": self.request.as_json(),
-            "call": {"tool": self.call.tool, "arguments": dict(self.call.arguments)},
-            "verdict": {
-                "lane": self.verdict.lane.value,
-                "risk": self.verdict.risk.value,
-                "rules": list(self.verdict.rules),
-                "reasons": list(self.verdict.reasons),
+            "call": {
+                "call_id": self.call.call_id,
+                "tool": self.call.tool,
+                "arguments": dict(self.call.arguments),
             },
+            "verdict": verdict_json(self.verdict),
             "risk": self.risk.value,
             "isolation": self.isolation.as_json(),
             "measured": {
                 "risk": self.measured_risk.value,
                 "summary": self.summary.as_json(),
                 "changeset": self.changeset.as_json(),
-                "diffs": diffs,
+                "marks": marks_json(self.changeset),
+                "diffs": diffs_json(self.diffs, cut),
                 "git": list(self.git),
             },
             "predicted": list(self.predicted),
             "offers": [offer.as_json() for offer in self.offers],
             "prose": self.prose,
-            "guest_says": _report_json(self.report),
+            "guest_says": report_json(self.report, cut),
             "host_changes": list(self.host_changes),
             "left_out": len(self.left_out),
+            "left_out_names": names_json(self.left_out, cut),
         }
 
 
@@ -148,57 +157,3 @@ def _content(entry: Entry | None) -> tuple[str | None, int]:
     if entry is None or entry.type is not EntryType.FILE:
         return None, 0
     return entry.sha256, entry.size
-
-
-def _length(diff: FileDiff) -> int:
-    return sum(len(hunk.lines) for hunk in diff.hunks)
-
-
-def _diff_json(diff: FileDiff, room: int) -> dict[str, JsonValue]:
-    hunks: list[JsonValue] = []
-    left_out = _length(diff)
-    for hunk in diff.hunks:
-        lines = hunk.lines[:room]
-        if not lines:
-            break
-        room -= len(lines)
-        left_out -= len(lines)
-        hunks.append(
-            {
-                "old_start": hunk.old_start,
-                "new_start": hunk.new_start,
-                "lines": [kind.value + text for kind, text in lines],
-            }
-        )
-    return {
-        "path": diff.path,
-        "body": diff.body.value,
-        "added": diff.added,
-        "removed": diff.removed,
-        "note": diff.note,
-        "hunks": hunks,
-        "lines_left_out": left_out,
-    }
-
-
-def _report_json(report: GuestReport | None) -> JsonValue:
-    if report is None:
-        return None
-    return {
-        "ended": report.ended.value,
-        "exit_code": report.exit_code,
-        "signal": report.signal,
-        "stdout": _output_json(report.stdout, report.stdout_dropped_bytes),
-        "stderr": _output_json(report.stderr, report.stderr_dropped_bytes),
-        "leftover": list(report.leftover),
-        "duration_s": report.duration_s,
-    }
-
-
-def _output_json(output: bytes, dropped: int) -> dict[str, JsonValue]:
-    return {
-        "bytes": len(output),
-        "sha256": sha256(output).hexdigest(),
-        "excerpt": visible_bytes(output[:RECORDED_OUTPUT_BYTES], keep_newlines=True),
-        "dropped_bytes": dropped,
-    }

@@ -1,20 +1,17 @@
-"""The body of a card in the plain terminal: each change with what it was and what it becomes."""
+"""The body of a card: each change with what it was and what it becomes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from luminaguard.approval.facts import MARK_WORDS, size_text
+from luminaguard.approval.hunks import diff_rows
 from luminaguard.approval.look import Look, Style
+from luminaguard.approval.rowlists import Chained
 from luminaguard.approval.rows import Row, Span
 from luminaguard.approval.summary import KIND_WORDS
 from luminaguard.domain.changeset import Change, ChangeKind, Entry, EntryType
-from luminaguard.domain.diff import Body, FileDiff, Hunk, LineKind
+from luminaguard.domain.diff import Body, FileDiff
 from luminaguard.domain.visible import visible
 
-_SIGN_STYLES = {
-    LineKind.ADDED: Style.GREEN,
-    LineKind.REMOVED: Style.RED,
-    LineKind.CONTEXT: Style.PLAIN,
-}
 _HEADER_WORDS = {**KIND_WORDS, ChangeKind.CHMOD: "mode changed", ChangeKind.RETYPE: "type changed"}
 
 
@@ -40,8 +37,13 @@ def heading_row(change: Change, diff: FileDiff | None, number: str, look: Look) 
     )
 
 
-def change_rows(change: Change, diff: FileDiff | None, look: Look) -> Iterator[Row]:
-    """Yield everything about a change below its heading."""
+def change_rows(change: Change, diff: FileDiff | None, look: Look) -> Sequence[Row]:
+    """Return everything about a change below its heading; rows are made when looked at."""
+    notes = list(_notes(change, diff, look))
+    return notes if diff is None else Chained([notes, diff_rows(diff, look)])
+
+
+def _notes(change: Change, diff: FileDiff | None, look: Look) -> Iterator[Row]:
     for mark in change.marks:
         words = MARK_WORDS.get(mark.name, mark.name)
         yield _note(f"{look.glyphs.warning} {words}: {mark.why}", Style.WARNING)
@@ -56,13 +58,6 @@ def change_rows(change: Change, diff: FileDiff | None, look: Look) -> Iterator[R
         lines = "1 line holds" if hidden == 1 else f"{hidden:,} lines hold"
         text = f"{look.glyphs.warning} {lines} hidden or control characters, spelled out below"
         yield _note(text, Style.WARNING)
-    columns = len(str(_last_number(diff))) + (2 if look.columns >= 60 else 0)
-    for number, hunk in enumerate(diff.hunks):
-        if number:
-            yield Row(
-                ((Style.QUIET, look.glyphs.more),), edge=((Style.PLAIN, " " * columns + " "),)
-            )
-        yield from _hunk_rows(hunk, columns, look)
 
 
 def _is_hidden(text: str) -> bool:
@@ -106,23 +101,3 @@ def _opaque_lines(before: Entry | None, after: Entry | None, body: Body) -> Iter
     for word, entry in (("before", before), ("after ", after)):
         if entry is not None and entry.type is EntryType.FILE:
             yield f"{word} {size_text(entry.size)}, sha256 {entry.sha256}"
-
-
-def _last_number(diff: FileDiff) -> int:
-    return max((max(h.old_start, h.new_start) + len(h.lines) for h in diff.hunks), default=1)
-
-
-def _hunk_rows(hunk: Hunk, columns: int, look: Look) -> Iterator[Row]:
-    old, new = hunk.old_start, hunk.new_start
-    bar = look.glyphs.bar
-    hang = ((Style.QUIET, f"{look.glyphs.wrap:>{columns}} {bar}  "),)
-    for kind, text in hunk.lines:
-        number = old if kind is LineKind.REMOVED else new
-        style = _SIGN_STYLES[kind]
-        yield Row(
-            ((style, text),),
-            edge=((Style.QUIET, f"{number:>{columns}} {bar}"), (style, f"{kind.value} ")),
-            hang=hang,
-        )
-        old += kind is not LineKind.ADDED
-        new += kind is not LineKind.REMOVED

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from luminaguard.approval.approver import INTERRUPTED
 from luminaguard.approval.card import DiffCard
 from luminaguard.approval.facts import headline_spans
-from luminaguard.approval.keys import KeyGate
+from luminaguard.approval.keys import KeyGate, WordGate
 from luminaguard.approval.look import BADGES, Look, Style, look_of
 from luminaguard.approval.pager import keeps_colors, page_by_page, pager_command, run_pager
 from luminaguard.approval.plain import first_look, full
-from luminaguard.approval.rows import Row, Span, lay_out, shown, width
+from luminaguard.approval.rows import Row, Span, lay_out, shown
 from luminaguard.approval.terminal import Terminal
+from luminaguard.approval.wrap import width
 from luminaguard.domain.approval import End
 from luminaguard.domain.verdict import Risk
 
@@ -24,11 +25,15 @@ LONGEST_LISTENING_S = 3600.0
 
 _HELP = (
     "a  approve: commit exactly what the card shows, byte for byte",
+    "g  approve and remember, where the card offers something to be remembered",
     "r  reject: throw it away; you may say why, and the one who asked is told",
     "v  view all: the whole card, nothing left out",
     "Ctrl-C  interrupt: throw it away and end the run",
     "No answer until the card expires throws it away, too. Enter alone does nothing.",
 )
+
+
+_APPROVED = "approved on the terminal"
 
 
 class _Interrupted(Exception):
@@ -41,6 +46,8 @@ class Answer:
 
     end: End
     reason: str = ""
+    grant: str = ""
+    """Id of the offer that is remembered; empty: just this once."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +62,7 @@ class Dialog:
     clock: Callable[[], float] = time.monotonic
     _unseen: bool = field(default=False, init=False)
     """A part of the effect was left out and has not been viewed."""
+    _word: WordGate = field(default_factory=WordGate, init=False)
 
     def run(self) -> Answer:
         """Return the human's answer.
@@ -80,7 +88,9 @@ class Dialog:
         while True:
             key = self._key()
             if key == b"a" and self._is_approved():
-                return Answer(End.APPROVED, "approved on the terminal")
+                return Answer(End.APPROVED, _APPROVED)
+            if key == b"g" and (grant := self._remembered()):
+                return Answer(End.APPROVED, _APPROVED, grant)
             if key == b"r":
                 reason = self._line("Why not? (Enter: no reason, Esc: back) ")
                 if reason is not None:
@@ -89,8 +99,26 @@ class Dialog:
                 self._view()
             if key == b"?":
                 self._say(*_HELP)
-            if key in {b"a", b"r", b"v", b"?"}:
+            if key in {b"a", b"g", b"r", b"v", b"?"}:
                 self._prompt()
+
+    def _remembered(self) -> str:
+        """Return the id of the offer that is taken with a yes; empty when none is."""
+        offers = self.card.offers
+        if not offers:
+            self._say("This card offers nothing to be remembered.")
+            return ""
+        for number, offer in enumerate(offers, 1):
+            self._say(f"{number}  {offer.scope.value}: {offer.covers}")
+            self._say(*(f"   also lets through: {example}" for example in offer.also))
+        typed = self._line("Remember which? (its number; Enter or Esc: none) ")
+        chosen = {str(number): offer for number, offer in enumerate(offers, 1)}.get(typed or "")
+        if chosen is None:
+            return ""
+        self._say(f"Approve, and remember {chosen.scope.value}: {chosen.covers}")
+        self._say("[a] approves and remembers, any other key goes back.")
+        self._settle()
+        return chosen.offer_id if self._key() == b"a" and self._is_approved() else ""
 
     def _is_approved(self) -> bool:
         if self.card.risk is not Risk.CRITICAL:
@@ -99,9 +127,10 @@ class Dialog:
             self._say("This is critical and not all of it was on the screen: press v first.")
             return False
         word = self._line(f"Critical: type the word {APPROVING_WORD} and press Enter: ")
-        if word == APPROVING_WORD:
+        is_word = word == APPROVING_WORD
+        if is_word and self._word.is_typed(self.clock()):
             return True
-        self._say("Not approved.")
+        self._say("Not approved. That came too fast for a hand." if is_word else "Not approved.")
         return False
 
     def _view(self) -> None:
@@ -126,7 +155,9 @@ class Dialog:
         badge = self.card.risk.value.upper()
         badge = f" {badge} " if look.color else badge
         keys: list[Span] = []
-        for key, word in (("a", "approve"), ("r", "reject"), ("v", "view all"), ("?", "help")):
+        remember = [("g", "remember")] if self.card.offers else []
+        known = [("a", "approve"), *remember, ("r", "reject"), ("v", "view all"), ("?", "help")]
+        for key, word in known:
             keys += [
                 (Style.KEY, f" {key} " if look.color else f"[{key}]"),
                 (Style.PLAIN, f" {word}  "),
@@ -168,9 +199,12 @@ class Dialog:
         self.terminal.write(question)
         decoder = getincrementaldecoder("utf-8")("ignore")
         line = ""
+        self._word.begun_anew()
         while True:
             typed = self.terminal.read(LONGEST_LISTENING_S)
             self._end_on_interrupt(typed)
+            if typed not in {b"\r", b"\n"}:
+                self._word.typed(self.clock())
             for char in decoder.decode(typed):
                 if char in "\r\n":
                     self.terminal.write("\n")

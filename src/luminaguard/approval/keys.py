@@ -2,7 +2,8 @@
 
 A key counts only if it stands alone: pressed after the card has been on the screen for a moment,
 with nothing typed shortly before or after it. So what was typed ahead, a held key, a pasted text,
-or the letters of an arrow key's escape sequence never answer the question.
+or the letters of an arrow key's escape sequence never answer the question. Where a whole word is
+asked for, it counts only if it was typed letter by letter.
 """
 
 import math
@@ -12,6 +13,31 @@ ARM_AFTER_S = 0.4
 """From the last drawn line to the first key that can count."""
 QUIET_S = 0.15
 """Nothing else may be typed this long before and after a key. A held key repeats every 0.03 s."""
+
+WORD_TAKES_S = 0.35
+"""From the first letter of a word to the Enter behind it; a paste takes a few milliseconds."""
+
+
+@dataclass(slots=True, kw_only=True)
+class WordGate:
+    """Tells a word that was typed from one that was pasted."""
+
+    takes_s: float = WORD_TAKES_S
+    _began_at: float = field(default=math.inf, init=False)
+    _last_at: float = field(default=-math.inf, init=False)
+
+    def typed(self, at: float) -> None:
+        """Take note of one more letter."""
+        self._began_at = min(self._began_at, at)
+        self._last_at = at
+
+    def begun_anew(self) -> None:
+        """Forget what was typed: the line is empty again, or somebody pasted into it."""
+        self._began_at, self._last_at = math.inf, -math.inf
+
+    def is_typed(self, entered_at: float) -> bool:
+        """Return whether a hand typed what Enter ends at this time."""
+        return entered_at - self._began_at >= self.takes_s and entered_at > self._last_at
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,6 +53,11 @@ class KeyGate:
     def shown(self, at: float) -> None:
         """Begin anew: something was drawn, and no key pressed before now counts."""
         self._armed_at = at + self.arm_after_s
+        self._candidate, self._settled_at = b"", math.inf
+
+    def hidden(self) -> None:
+        """Let no key count until something is shown again: what is seen is about to change."""
+        self._armed_at = math.inf
         self._candidate, self._settled_at = b"", math.inf
 
     def typed(self, keys: bytes, at: float) -> None:

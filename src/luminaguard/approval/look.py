@@ -3,9 +3,10 @@
 Color is never the only carrier of meaning: every style here has a word or a sign beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from luminaguard.domain.verdict import Risk
 
@@ -25,10 +26,41 @@ class Style(StrEnum):
     KEY = "1;7"
     YELLOW = "33"
     MAGENTA = "35"
+    ARGUMENT = "1;35"
+    """A word that a call passes on: always beside the call's own label."""
+    ADDED = "1;4;32"
+    """Characters that are new within a changed line."""
+    REMOVED = "1;4;31"
+    """Characters that are gone from a changed line."""
+    KEYWORD = "34"
+    NAME = "36;1"
+    STRING = "33;2"
+    NUMBER = "35;2"
+    COMMENT = "2;3"
+    FOUND = "30;43"
+    """What a search has found."""
     LOW = "1;30;42"
     MEDIUM = "1;30;43"
     HIGH = "1;97;41"
     CRITICAL = "1;97;45"
+
+
+class Ground(StrEnum):
+    """What a whole line stands for: a tint where there are colors, always beside a sign."""
+
+    NONE = ""
+    ADDED = "added"
+    REMOVED = "removed"
+    CURRENT = "current"
+    """The heading of the change that keys act on."""
+
+
+class Highlight(Protocol):
+    """Tells the parts of source code apart. Implemented by the terminal UI."""
+
+    def __call__(self, path: str, text: str) -> Sequence[tuple[Style, str]]:
+        """Return a line's pieces, which joined are the text again."""
+        ...
 
 
 BADGES = {
@@ -65,6 +97,11 @@ class Glyphs:
     more: str
     warning: str
     tab: str
+    folded: str
+    """Before a heading whose details are folded away."""
+    unfolded: str
+    prose_bar: str
+    """Edge of what the model says."""
     risks: Mapping[Risk, str]
 
 
@@ -81,6 +118,9 @@ UNICODE = Glyphs(
     more="…",
     warning="▲",
     tab="→   ",
+    folded="▸",
+    unfolded="▾",
+    prose_bar="»",
     risks={Risk.LOW: "🟢", Risk.MEDIUM: "🟡", Risk.HIGH: "🔴", Risk.CRITICAL: "🟣"},
 )
 ASCII = Glyphs(
@@ -96,6 +136,9 @@ ASCII = Glyphs(
     more="...",
     warning="!",
     tab="\\t",
+    folded="+",
+    unfolded="-",
+    prose_bar="~",
     risks={Risk.LOW: "[.]", Risk.MEDIUM: "[!]", Risk.HIGH: "[!!]", Risk.CRITICAL: "[!!!]"},
 )
 
@@ -108,6 +151,8 @@ class Look:
     rows: int = 24
     color: bool = False
     unicode: bool = False
+    highlight: Highlight | None = None
+    """Colors source code; None where it stays plain."""
 
     @property
     def glyphs(self) -> Glyphs:

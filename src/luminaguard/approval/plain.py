@@ -5,16 +5,15 @@ out nothing. Measured, predicted and merely reported content stand behind differ
 the colors.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from luminaguard.approval.card import DiffCard
 from luminaguard.approval.changes import change_rows, heading_row
-from luminaguard.approval.facts import effect_rows, fact_rows, title_row
-from luminaguard.approval.look import RULES, Look, Style
+from luminaguard.approval.look import Look, Style
+from luminaguard.approval.outline import BLANK, Outline, Part, end_row, head_rows, part_heading
 from luminaguard.approval.rows import Row, excerpt, lay_out
-from luminaguard.approval.said import predicted_rows, said_rows
+from luminaguard.approval.said import guest_rows, offer_rows, predicted_rows, prose_rows
 from luminaguard.domain.changeset import ChangeKind
 
 HEAD_LINES = 60
@@ -29,8 +28,8 @@ HEADINGS = 100
 """Changes that are at least named in the first look."""
 SAID_LINES = 30
 """Screen lines of what the guest says in the first look."""
-
-_BLANK = Row((), edge=())
+PROSE_LINES = 10
+"""Screen lines of what the model says in the first look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,30 +43,32 @@ class FirstLook:
 
 def full(card: DiffCard, look: Look) -> Iterator[str]:
     """Yield all screen lines of a card, nothing left out; lazily, as there may be many."""
-    yield from lay_out(_head(card, look, everything=True), look)
-    for number, (change, diff) in enumerate(card.sections(), 1):
-        heading = heading_row(change, diff, _number(card, number), look)
-        yield from lay_out(chain((_BLANK, heading), change_rows(change, diff, look)), look)
-    yield from lay_out(predicted_rows(card, look), look)
-    yield from lay_out(said_rows(card, look, everything=True), look)
-    yield from lay_out((_end_row(card, look),), look)
+    outline = Outline(card)
+    for number in range(len(outline)):
+        section = outline.section(number, look)
+        if section.heading is not None:
+            yield from lay_out((BLANK, section.heading), look)
+        yield from lay_out(section.rows, look)
 
 
 def first_look(card: DiffCard, look: Look) -> FirstLook:
     """Return a card of bounded length: each part from its beginning, the rest counted."""
     page = _Page(look)
-    page.add(_head(card, look, everything=False), HEAD_LINES)
+    page.add(head_rows(card, look), HEAD_LINES)
+    page.add_part(Part.PREDICTED, predicted_rows(card, look), CHANGE_LINES)
     room = BODY_LINES
     for number, (change, diff) in enumerate(card.sections(), 1):
         if number > HEADINGS:
             page.tell(f"{card.summary.total - HEADINGS:,} more changes")
             break
-        page.add((_BLANK, heading_row(change, diff, _number(card, number), look)), CHANGE_LINES)
+        counted = f"{number:,}/{len(card.changeset.changes):,}"
+        page.add((BLANK, heading_row(change, diff, counted, look)), CHANGE_LINES)
         most = LOST_LINES if change.kind is ChangeKind.DELETE else CHANGE_LINES
         room -= page.add(change_rows(change, diff, look), min(most, max(room, 1)))
-    page.add(predicted_rows(card, look), CHANGE_LINES)
-    page.add(said_rows(card, look, everything=False), SAID_LINES)
-    page.add((_end_row(card, look),), 1)
+    page.add_part(Part.GUEST, guest_rows(card, look, everything=False), SAID_LINES)
+    page.add_part(Part.PROSE, prose_rows(card, look) if card.prose else (), PROSE_LINES)
+    page.add_part(Part.OFFERS, list(offer_rows(card, look)), SAID_LINES)
+    page.add((end_row(card, look),), 1)
     return FirstLook(lines=tuple(page.lines), is_cut=page.is_cut)
 
 
@@ -87,6 +88,12 @@ class _Page:
             self.tell(f"{taken.left_rows:,} more line{'s' if taken.left_rows > 1 else ''}")
         return len(taken.lines)
 
+    def add_part(self, part: Part, rows: Sequence[Row], room: int) -> None:
+        """Add a part under its heading, if there is one."""
+        if rows:
+            self.add((BLANK, part_heading(part, self._look)), room)
+            self.add(rows, room)
+
     def tell(self, left_out: str) -> None:
         """Say what is left out here."""
         self.is_cut = True
@@ -94,19 +101,3 @@ class _Page:
         self.lines += lay_out(
             (Row(((Style.YELLOW, text),), edge=((Style.PLAIN, "   "),)),), self._look
         )
-
-
-def _head(card: DiffCard, look: Look, *, everything: bool) -> Iterator[Row]:
-    yield title_row(card, look)
-    yield _BLANK
-    yield from fact_rows(card, look, everything=everything)
-    yield _BLANK
-    yield from effect_rows(card, look, everything=everything)
-
-
-def _number(card: DiffCard, number: int) -> str:
-    return f"{number}/{len(card.changeset.changes)}"
-
-
-def _end_row(card: DiffCard, look: Look) -> Row:
-    return Row(((RULES[card.risk], look.glyphs.heavy * look.columns),), edge=())

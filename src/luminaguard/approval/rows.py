@@ -2,17 +2,21 @@
 
 Every text passes through `visible` here, whoever wrote it, so no caller can forget. Each screen
 line begins with the row's own edge, also where a long text goes on in the next line: foreign text
-never stands where the card itself speaks. Only colors are added afterwards.
+never stands where the card itself speaks. Only colors are added afterwards. The plain terminal and
+the terminal UI draw the same rows.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from unicodedata import category, east_asian_width
 
-from luminaguard.approval.look import Look, Style
+from luminaguard.approval.look import Ground, Look, Style
+from luminaguard.approval.wrap import line_ends, width
 from luminaguard.domain.visible import spell, visible
+
+__all__ = ["Excerpt", "Fitted", "Paint", "Row", "Span", "cut", "excerpt", "fit", "lay_out", "shown"]
 
 LONG_BLANK = 100
 """Blanks in a row that are shown as a number: padding must not push text out of sight."""
@@ -20,6 +24,8 @@ _BLANKS = re.compile(f" {{{LONG_BLANK},}}")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 Span = tuple[Style, str]
+Paint = Callable[[str, Look], Sequence[Span]]
+"""Divides a visible text into styled pieces, which joined are that text again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,55 @@ class Row:
     """Stands before each further line; the same as the edge when empty."""
     prose: bool = False
     """Break lines after blanks where possible; otherwise at the last column."""
+    paint: Paint | None = None
+    """Styles the last span's text piece by piece; called only for what is drawn."""
+    ground: Ground = Ground.NONE
+    """What the whole line stands for, where a screen can tint it."""
+
+
+@dataclass(slots=True)
+class Fitted:
+    """A row laid out to a width: any of its screen lines, without making the others."""
+
+    row: Row
+    look: Look
+    text: str
+    """All of the row's text, visible; without edges."""
+    ends: Sequence[int]
+    """Where each line ends in the text."""
+    _edge: list[Span]
+    _hang: list[Span]
+    _spans: list[Span]
+    _pieces: Sequence[Span] | None = field(default=None, init=False)
+
+    def __len__(self) -> int:
+        """Number of screen lines, at least 1."""
+        return len(self.ends)
+
+    def start(self, number: int) -> int:
+        """Return where a screen line begins in the text."""
+        return self.ends[number - 1] if number else 0
+
+    def edge(self, number: int) -> list[Span]:
+        """Return what stands before a screen line's text."""
+        return self._hang if number else self._edge
+
+    def line(self, number: int) -> list[Span]:
+        """Return a screen line's text with its styles, without the edge."""
+        if self._pieces is None:
+            self._pieces = _painted_spans(self.row, self._spans, self.look)
+        return list(cut(self._pieces, self.start(number), self.ends[number]))
+
+
+def fit(row: Row, look: Look) -> Fitted:
+    """Lay a row out to the width of a terminal."""
+    edge, hang, spans, room = _measured(row, look)
+    text = spans[0][1] if len(spans) == 1 else "".join(text for _, text in spans)
+    if len(text) <= room and width(text) <= room:
+        ends: Sequence[int] = (len(text),)
+    else:
+        ends = array("Q", line_ends(text, room, prose=row.prose))
+    return Fitted(row, look, text, ends, edge, hang, spans)
 
 
 def lay_out(rows: Iterable[Row], look: Look) -> Iterator[str]:
@@ -74,85 +129,46 @@ def shown(text: str, look: Look) -> str:
     return _BLANKS.sub(lambda found: f"<U+0020>x{len(found.group())}", text)
 
 
-def width(text: str) -> int:
-    """Return how many columns a visible text takes.
-
-    Source: UAX 11 (East Asian Width); joined emoji count each part, so never too little.
-    """
-    if text.isascii():
-        return len(text)
-    return sum(map(_char_width, text))
-
-
-def _char_width(char: str) -> int:
-    if char < "\u0300":
-        return 1
-    if category(char) in {"Mn", "Me"} or char == "\u200d":
-        return 1 if char == "\ufe0f" else 0  # makes the emoji before it two columns wide
-    return 2 if east_asian_width(char) in "WF" else 1
+def _lines(row: Row, look: Look) -> Iterator[str]:
+    edge, hang, spans, room = _measured(row, look)
+    text = "".join(text for _, text in spans)
+    # Lazily: of a text of many megabytes, a first look takes only the first few lines.
+    ends = line_ends(text, room, prose=row.prose)
+    pieces = list(_painted_spans(row, spans, look))
+    start = 0
+    for number, end in enumerate(ends):
+        line = pieces if (start, end) == (0, len(text)) else cut(pieces, start, end)
+        yield "".join(
+            look.paint(style, text) for style, text in (*(hang if number else edge), *line)
+        )
+        start = end
 
 
-def _lines(one: Row, look: Look) -> Iterator[str]:
-    edge = [(style, shown(text, look)) for style, text in one.edge]
-    hang = [(style, shown(text, look)) for style, text in one.hang] or edge
-    spans = [(style, shown(text, look)) for style, text in one.spans]
-    room = max(2, look.columns - max(_total(edge), _total(hang)))
-    if _fits(spans, room):
-        yield _painted([*edge, *spans], look)
-        return
-    for number, piece in enumerate(_wrapped(spans, room, prose=one.prose)):
-        yield _painted([*(hang if number else edge), *piece], look)
-
-
-def _fits(spans: list[Span], room: int) -> bool:
-    # The width of a very long text is not worth knowing: it takes longer than laying it out.
-    return sum(len(text) for _, text in spans) <= 8 * room and _total(spans) <= room
+def _measured(row: Row, look: Look) -> tuple[list[Span], list[Span], list[Span], int]:
+    """Return edge, hanging edge and text, visible, and the columns that are left for the text."""
+    edge = [(style, shown(text, look)) for style, text in row.edge]
+    hang = [(style, shown(text, look)) for style, text in row.hang] if row.hang else edge
+    spans = [(style, shown(text, look)) for style, text in row.spans]
+    return edge, hang, spans, max(2, look.columns - max(_total(edge), _total(hang)))
 
 
 def _total(spans: list[Span]) -> int:
     return sum(width(text) for _, text in spans)
 
 
-def _painted(spans: list[Span], look: Look) -> str:
-    return "".join(look.paint(style, text) for style, text in spans)
+def _painted_spans(row: Row, spans: list[Span], look: Look) -> Sequence[Span]:
+    if row.paint is None or not spans or not look.color:
+        return spans
+    return [*spans[:-1], *row.paint(spans[-1][1], look)]
 
 
-def _wrapped(spans: list[Span], room: int, *, prose: bool) -> Iterator[list[Span]]:
-    """Yield runs of spans that each fit into `room` columns; no character is left out."""
-    line: list[Span] = []
-    left = room
+def cut(spans: Iterable[Span], start: int, end: int) -> Iterator[Span]:
+    """Yield the part of some spans that stands between two offsets of their joined text."""
+    at = 0
     for style, text in spans:
-        start = 0
-        while start < len(text):
-            end = _fitting(text, start, left)
-            if prose and end < len(text):
-                end = _after_blank(text, start, end, is_fresh=left == room)
-            if end == start:
-                yield line
-                line, left = [], room
-                continue
-            line.append((style, text[start:end]))
-            left -= width(text[start:end])
-            start = end
-    if line:
-        yield line
-
-
-def _fitting(text: str, start: int, room: int) -> int:
-    """Return where the part of `text` from `start` ends that fits into `room` columns."""
-    if text[start : start + room + 1].isascii():
-        return min(len(text), start + room)
-    used = 0
-    for index in range(start, len(text)):
-        used += _char_width(text[index])
-        if used > room:
-            return index
-    return len(text)
-
-
-def _after_blank(text: str, start: int, end: int, *, is_fresh: bool) -> int:
-    """Return where to break at `end` or before: after a blank, or nowhere on a line in use."""
-    blank = text.rfind(" ", start, end)
-    if blank >= 0:
-        return blank + 1
-    return end if is_fresh else start
+        if at >= end:
+            return
+        part = text[max(0, start - at) : end - at]
+        if part:
+            yield style, part
+        at += len(text)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from luminaguard.errors import ApprovalError
 
@@ -148,6 +149,15 @@ def open_terminal(path: str, *, wake_fd: int, left_s: Callable[[], float]) -> Ge
         os.close(fd)
 
 
+def open_unblocking(path: str) -> int:
+    """Open a terminal whose reads and writes never wait; the caller closes it.
+
+    Raises:
+        ApprovalError: there is no terminal at that path.
+    """
+    return _open(path, blocking=False)
+
+
 def open_for_program(path: str) -> int:
     """Open a terminal for another program to use; the caller closes it."""
     return _open(path, blocking=True)
@@ -160,6 +170,28 @@ def has_terminal(path: str = "/dev/tty") -> bool:
     except ApprovalError:
         return False
     return True
+
+
+def mode_of(fd: int) -> list[Any] | None:
+    """Return a terminal's mode; None when it cannot be had."""
+    if sys.platform == "win32":
+        return None
+    with suppress(termios.error, OSError):
+        return termios.tcgetattr(fd)
+    return None
+
+
+def set_mode(fd: int, mode: list[Any] | None) -> None:
+    """Put a terminal into a mode that `mode_of` returned; nothing if it is gone."""
+    if sys.platform != "win32" and mode is not None:
+        with suppress(termios.error, OSError):
+            termios.tcsetattr(fd, termios.TCSANOW, mode)
+
+
+def proof_of(path: str) -> str:
+    """Return how the human at a terminal is known, for the record."""
+    where = "controlling terminal" if path == "/dev/tty" else f"terminal {path}"
+    return where if sys.platform == "win32" else f"{where}, uid {os.getuid()}"
 
 
 def _open(path: str, *, blocking: bool) -> int:

@@ -4,7 +4,6 @@ Standard input is never read: what is piped into a command cannot answer for its
 """
 
 import os
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from luminaguard.approval.terminal import (
     Woken,
     has_terminal,
     open_terminal,
+    proof_of,
 )
 from luminaguard.domain.approval import ApprovalRequest, Decision, End
 from luminaguard.errors import ApprovalError
@@ -69,8 +69,9 @@ class TtyApprover:
             request_digest=request.digest,
             approver=self.name,
             reason=answer.reason,
+            grant=answer.grant,
             at=self.now(),
-            proof=self._proof(),
+            proof=proof_of(self.path),
         )
 
     def _ask(self, request: ApprovalRequest, card: DiffCard, wake_fd: int) -> Answer:
@@ -102,10 +103,6 @@ class TtyApprover:
         except Woken:
             terminal.say_at_once("\n")
             return Answer(End.FAILED, "the question was withdrawn")
-
-    def _proof(self) -> str:
-        where = "controlling terminal" if self.path == "/dev/tty" else f"terminal {self.path}"
-        return where if sys.platform == "win32" else f"{where}, uid {os.getuid()}"
 
 
 @asynccontextmanager

@@ -14,8 +14,22 @@ from luminaguard.audit.query import Query, find
 from luminaguard.domain.calls import JsonValue
 
 
-def export(database: sqlite3.Connection, signed: SignedHead, public_key: str, to: BinaryIO) -> int:
+def export(
+    database: sqlite3.Connection,
+    signed: SignedHead,
+    public_key: str,
+    to: BinaryIO,
+    *,
+    root: SignedHead | None = None,
+) -> int:
     """Write the log up to its head, and return how many records that are.
+
+    Args:
+        database: The records.
+        signed: The head to end at.
+        public_key: The log's, hexadecimal.
+        to: Where to.
+        root: Up to where records were taken out before; they are not in the export.
 
     Raises:
         ValueError: a stored record cannot be read.
@@ -26,10 +40,13 @@ def export(database: sqlite3.Connection, signed: SignedHead, public_key: str, to
         "v": FORMAT,
         "public_key": public_key,
         **signed.as_json(),
+        **({"root": root.as_json()} if root else {}),
     }
     to.write(_line(first))
     count = 0
     for record in find(database, Query(newest_first=False, limit=0)):
+        if root and record.seq <= root.head.seq:
+            continue
         if record.seq > signed.head.seq:
             break
         to.write(_line(record.as_json()))

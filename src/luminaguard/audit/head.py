@@ -27,6 +27,7 @@ from luminaguard.errors import AuditTampered
 
 HEAD_CONTEXT = b"luminaguard audit head 1\n"
 GROUP_CONTEXT = b"luminaguard audit group 1\n"
+ROOT_CONTEXT = b"luminaguard audit root 1\n"
 """What is signed begins with its purpose, so that one signature cannot pass for the other."""
 
 
@@ -74,6 +75,12 @@ class Verifier:
             HEAD_CONTEXT + canonical_json(signed.head.as_json()), signed.signature
         )
 
+    def is_root(self, signed: SignedHead) -> bool:
+        """Say whether this key signed up to where records were taken out of the log."""
+        return self._is_signed(
+            ROOT_CONTEXT + canonical_json(signed.head.as_json()), signed.signature
+        )
+
     def is_group_end(self, seq: int, hash_: str, signature: str) -> bool:
         """Say whether this key signed a record as the last of a group that was appended at once."""
         return self._is_signed(_group_bytes(seq, hash_), signature)
@@ -97,6 +104,11 @@ class Signer(Verifier):
         """Sign where the log ends."""
         signature = self._private.sign(HEAD_CONTEXT + canonical_json(head.as_json()))
         return SignedHead(head=head, signature=signature.hex())
+
+    def sign_root(self, root: Head) -> SignedHead:
+        """Sign the last record that was taken out of the log."""
+        signature = self._private.sign(ROOT_CONTEXT + canonical_json(root.as_json()))
+        return SignedHead(head=root, signature=signature.hex())
 
     def sign_group_end(self, seq: int, hash_: str) -> str:
         """Sign a group's last record, hexadecimal."""

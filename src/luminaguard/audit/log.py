@@ -20,6 +20,7 @@ from luminaguard.audit.records import INTENTS, Entry, JsonObject, Record, Record
 from luminaguard.audit.redact import redacted
 from luminaguard.audit.sessions import SessionLocks
 from luminaguard.audit.store import NONCE, connect, insert, open_intents, tail, transaction, use_up
+from luminaguard.audit.unanswered import expired_requests
 from luminaguard.audit.verify import BadRecord, check_group_in_flight
 from luminaguard.domain.calls import JsonValue, canonical_json
 from luminaguard.domain.outcome import AuditRef
@@ -128,7 +129,8 @@ class AuditLog:
         """Close every intent that a process left open when it ended.
 
         Calls whose id is in `recovered` (call id → what recovery found) get `intent.recovered`, all
-        others `intent.unknown`. Unless this was called before, it happens by itself ahead of the
+        others `intent.unknown`; a request for approval that was open is decided, as expired. Unless
+        this was called before, it happens by itself ahead of the
         first `call.proposed`, without a report.
 
         Raises:
@@ -174,6 +176,7 @@ class AuditLog:
                 if records:
                     seq, prev = records[-1].seq, records[-1].hash
                     insert(self._database, records, self._signer.sign_group_end(seq, prev))
+                _use_up_expired(self._database, records[: len(closing)])
                 if nonce is not None and not use_up(self._database, nonce, seq):
                     raise ApprovalSpent("this approval request has already ended", nonce=nonce)
             self._move_head(seq, prev)
@@ -226,11 +229,17 @@ class AuditLog:
         return self._head
 
     def _closing(self, recovered: Mapping[str, JsonObject]) -> list[Entry]:
-        """Return records that close the intents of sessions which no process keeps alive."""
+        """Return records that close the intents of sessions which no process keeps alive.
+
+        A request for approval that was open there has expired.
+        """
         closing: list[Entry] = []
         for session_id, call_id, kind, seq in open_intents(self._database):
             if self._sessions.is_alive(session_id):
                 continue
+            if kind == RecordKind.CALL_PROPOSED:
+                now = self._clock()
+                closing += expired_requests(self._database, session_id, call_id, at=now)
             body: dict[str, JsonValue] = {"intent": kind, "intent_seq": seq}
             kind_of_close = RecordKind.INTENT_UNKNOWN
             if call_id in recovered:
@@ -285,6 +294,14 @@ def _failing_closed() -> Generator[None]:
     ) as error:
         hint = error.hint if isinstance(error, AuditTampered) else "free space or mend access"
         raise AuditWriteFailed(f"the audit log cannot be written: {error}", hint=hint) from error
+
+
+def _use_up_expired(database: sqlite3.Connection, closing: Sequence[Record]) -> None:
+    """Use up the requests that expired with their process: no late answer to them can count."""
+    for record in closing:
+        nonce = record.body.get(NONCE)
+        if record.kind == RecordKind.APPROVAL_DECIDED and isinstance(nonce, str):
+            use_up(database, nonce, record.seq)
 
 
 def _refuse_unfit(entries: Sequence[Entry]) -> None:

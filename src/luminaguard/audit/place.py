@@ -1,8 +1,8 @@
 """Where a log lies, and how one is begun.
 
-`<state_dir>/audit` (0700): `log.db`, `head.json`, `key` (0600), `key.pub`, `lock`, and one file per
-live session in `sessions/`. It is made whole under another name and then renamed, so that a missing
-part is tampering and never an interrupted first start.
+`<state_dir>/audit` (0700): `log.db`, `head.json`, `key` (0600), `key.pub`, `lock`, one file per
+live session in `sessions/`, and `root.json` once old records were taken out. It is made whole under
+another name and then renamed, so that a missing part is tampering and never an interrupted start.
 """
 
 import secrets
@@ -50,6 +50,11 @@ class LogPlace:
     def head(self) -> Path:
         """The signed head."""
         return self.directory / "head.json"
+
+    @property
+    def root(self) -> Path:
+        """The signed root: the last record that was taken out, if ever one was."""
+        return self.directory / "root.json"
 
     @property
     def key(self) -> Path:

@@ -1,7 +1,7 @@
 """Reading a log: finding, verifying, exporting. A damaged log can be read: nothing is written."""
 
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -52,15 +52,19 @@ class AuditReader:
         with self._reading() as database:
             return get(database, seq)
 
-    def verify(self) -> Verification:
-        """Check the whole log; whatever cannot be read counts as tampered with."""
+    def verify(self, progress: Callable[[int], None] = lambda _: None) -> Verification:
+        """Check the whole log; whatever cannot be read counts as tampered with.
+
+        `progress` is told the number of the record that was checked, now and then.
+        """
         try:
             verifier = self._verifier()
         except AuditTampered as problem:
             return Verification(ok=False, count=0, first_bad_seq=1, problem=str(problem))
         try:
             with self._snapshot() as (database, content):
-                return verify(database, _head_from(content), verifier)
+                root = parse_head(cut) if (cut := _content(self._place.root)) else None
+                return verify(database, _head_from(content), verifier, root, progress)
         except AuditTampered as problem:
             return Verification(ok=False, count=0, first_bad_seq=1, problem=str(problem))
 
@@ -73,7 +77,28 @@ class AuditReader:
         """
         verifier = self._verifier()
         with self._snapshot() as (database, content):
-            return export(database, parse_head(content), verifier.public_key, to)
+            root = parse_head(cut) if (cut := _content(self._place.root)) else None
+            return export(database, parse_head(content), verifier.public_key, to, root=root)
+
+    @property
+    def last_seq(self) -> int:
+        """Number of the last record.
+
+        Raises:
+            AuditTampered: the database cannot be read.
+        """
+        with self._reading() as database:
+            found = database.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
+        return int(found[0])
+
+    def stream(self, query: Query) -> Generator[Record]:
+        """Yield the records that match, without holding all of them.
+
+        Raises:
+            AuditTampered: the database, or a record, cannot be read.
+        """
+        with self._reading() as database:
+            yield from find(database, query)
 
     def _verifier(self) -> Verifier:
         """Return the log's key, having checked that both halves fit."""

@@ -10,12 +10,15 @@ signature on the last record of each group, made before the commit for another p
 with it, the head may be moved forward; without it, they are tampering. Such a signature cannot pass
 for a head, so it does not help to hide a truncation.
 
+**Records that were taken out.** `audit prune` moves the oldest records into an export and leaves a
+signed root that names the last of them; the chain then begins behind it.
+
 What this cannot show: a rewrite by somebody who has the key, and the return of database and head
 together to an older state. Keep a copy of the head elsewhere, or export, against both.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from luminaguard.audit.chain import FIRST_PREV, hash_of
@@ -31,7 +34,9 @@ class Verification:
 
     ok: bool
     count: int
-    """Records up to the first bad one."""
+    """Number of the last good record."""
+    taken_out: int = 0
+    """Records that were taken out before; they are in exports."""
     first_bad_seq: int | None = None
     """The first record that is wrong, missing, or vouched for by nothing."""
     problem: str = ""
@@ -45,6 +50,7 @@ class Verification:
         return {
             "ok": self.ok,
             "count": self.count,
+            "taken_out": self.taken_out,
             "first_bad_seq": self.first_bad_seq,
             "problem": self.problem,
             "head": self.head.as_json() if self.head else None,
@@ -74,16 +80,27 @@ class _Walk:
 
 
 def verify(
-    database: sqlite3.Connection, signed: SignedHead | None, verifier: Verifier
+    database: sqlite3.Connection,
+    signed: SignedHead | None,
+    verifier: Verifier,
+    root: SignedHead | None = None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Verification:
     """Check the whole log within the caller's read transaction.
 
-    `signed` is None when the head is missing or cannot be read.
+    Args:
+        database: The records.
+        signed: The head; None when it is missing or cannot be read.
+        verifier: The log's key.
+        root: Up to where records were taken out; None when none ever were.
+        progress: Told the number of the record that was checked, now and then.
     """
     walk = _Walk()
     head = signed.head if signed else None
+    taken_out = root.head.seq if root else 0
     try:
-        _walk_chain(database, walk, head, verifier)
+        _begin_behind(database, walk, root, head, verifier)
+        _walk_chain(database, walk, head, verifier, root, progress)
         _check_head(database, walk, signed, verifier)
         _check_schema(database)
         _check_indexes(database)
@@ -100,7 +117,9 @@ def verify(
             ok=False, count=walk.count, first_bad_seq=first, problem=problem, head=head
         )
     in_flight = walk.count - head.seq if head else 0
-    return Verification(ok=True, count=walk.count, head=head, in_flight=in_flight)
+    return Verification(
+        ok=True, count=walk.count, taken_out=taken_out, head=head, in_flight=in_flight
+    )
 
 
 def check_group_in_flight(
@@ -123,8 +142,41 @@ def check_group_in_flight(
 _ROWS = f"SELECT {COLUMNS}, group_signature, tool, lane, risk, decision FROM record"  # noqa: S608
 
 
+PROGRESS_EVERY = 5_000
+
+
+def _begin_behind(
+    database: sqlite3.Connection,
+    walk: _Walk,
+    root: SignedHead | None,
+    head: Head | None,
+    verifier: Verifier,
+) -> None:
+    """Let the walk begin behind the records that were taken out.
+
+    A removal that a crash cut short left records up to the root: they are walked, too, and the
+    chain must come by the root's hash.
+    """
+    if root is None:
+        return
+    if not verifier.is_root(root):
+        raise BadRecord(1, "the root of a log that was cut is not signed by the log's key")
+    if head and head.log_id != root.head.log_id:
+        raise BadRecord(1, "the root is another log's")
+    first: Row | None = database.execute(f"{_ROWS} ORDER BY seq LIMIT 1").fetchone()
+    if first is None or first[0] > root.head.seq:
+        walk.count, walk.hash = root.head.seq, root.head.hash
+    elif first[0] > 1:
+        walk.count, walk.hash = int(first[0]) - 1, str(first[6])
+
+
 def _walk_chain(
-    database: sqlite3.Connection, walk: _Walk, head: Head | None, verifier: Verifier
+    database: sqlite3.Connection,
+    walk: _Walk,
+    head: Head | None,
+    verifier: Verifier,
+    root: SignedHead | None,
+    progress: Callable[[int], None],
 ) -> None:
     rules = _Rules(database)
     for row in database.execute(f"{_ROWS} ORDER BY seq"):
@@ -136,6 +188,10 @@ def _walk_chain(
         except BadRecord as bad:
             raise _earliest(database, verifier, bad) from bad
         walk.count, walk.hash = record.seq, record.hash
+        if root and root.head.seq == record.seq and root.head.hash != record.hash:
+            raise BadRecord(record.seq, f"record {record.seq} was rewritten: the root has another")
+        if record.seq % PROGRESS_EVERY == 0:
+            progress(record.seq)
         if head and head.seq == record.seq:
             walk.hash_at_head = record.hash
         _note(walk, record)

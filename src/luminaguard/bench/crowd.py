@@ -5,10 +5,11 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from luminaguard.backends import choose
 from luminaguard.bench.fleet import memory_of, run_fleet
 from luminaguard.bench.samples import Samples, Target
 from luminaguard.config import Settings
-from luminaguard.machines import machine_spec, qemu
+from luminaguard.machines import machine_spec
 from luminaguard.vm.direct import DirectSource
 from luminaguard.vm.linux import allow_open_files
 from luminaguard.vm.pool.memory import HostMemory
@@ -46,9 +47,9 @@ async def measure_crowds(samples: Samples, settings: Settings, parent: Path) -> 
     At one moment all machines of a run are alive; no pool has made any of them ahead.
     """
     allow_open_files()
-    hypervisor = qemu(settings)
+    spec = machine_spec(settings, settings.vm.image)
+    hypervisor = await choose(settings, lambda: spec.image)
     try:
-        spec = machine_spec(settings, settings.vm.image)
         await hypervisor.template(spec)
         source = DirectSource(hypervisor, lambda: spec)
         for sessions in SESSIONS:

@@ -6,17 +6,18 @@ import socket
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from anyio import to_thread
 
+from luminaguard.backends import choose, named
 from luminaguard.bench.samples import Samples
 from luminaguard.config import Settings
 from luminaguard.domain.execution import Execution
 from luminaguard.machines import machine_spec
-from luminaguard.vm.backends.qemu.backend import QemuHypervisor
 from luminaguard.vm.backends.qemu.launch import find_qemu
-from luminaguard.vm.hypervisor import Probe, Template
+from luminaguard.vm.hypervisor import Hypervisor, MicroVM, Probe, Template
 from luminaguard.vm.spec import VmSpec
 
 FLOOR = "qemu -M none, start to greeting"
@@ -44,41 +45,75 @@ def qemu_start(samples: Samples) -> None:
                 process.kill()
 
 
-async def cold_boots(samples: Samples, hypervisor: QemuHypervisor, spec: VmSpec, n: int) -> None:
-    """Time booting from the image."""
+async def cold_boots(samples: Samples, hypervisor: Hypervisor, spec: VmSpec, n: int) -> None:
+    """Time booting from the image; also the first command, where nothing is ever restored."""
     for _ in range(n):
         async with await hypervisor.boot(spec) as machine:
             samples.add(COLD_BOOT, machine.spawn_ms)
+            if not hypervisor.capabilities.snapshots:
+                await _first_echo(samples, machine)
 
 
 async def restores(
-    samples: Samples, hypervisor: QemuHypervisor, template: Template, n: int
+    samples: Samples, hypervisor: Hypervisor, template: Template, n: int, *, floor: bool
 ) -> None:
-    """Time restores, each beside one bare start of QEMU, and the first command in each clone."""
+    """Time restores, and the first command in each clone.
+
+    `floor`: each beside one bare start of QEMU.
+    """
     for _ in range(n):
-        await to_thread.run_sync(qemu_start, samples)
+        if floor:
+            await to_thread.run_sync(qemu_start, samples)
         async with await hypervisor.restore(template) as machine:
             samples.add(RESTORE, machine.spawn_ms)
-            await machine.reseed(secrets.token_bytes(64), time.time_ns())
-            with samples.timed(FIRST_ECHO):
-                await machine.execute(Execution(argv=("/bin/sh", "-c", "echo hi")))
+            await _first_echo(samples, machine)
 
 
-async def measure_machines(samples: Samples, settings: Settings, n: int) -> Probe:
+async def _first_echo(samples: Samples, machine: MicroVM) -> None:
+    await machine.reseed(secrets.token_bytes(64), time.time_ns())
+    with samples.timed(FIRST_ECHO):
+        await machine.execute(Execution(argv=("/bin/sh", "-c", "echo hi")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What the machines ran on."""
+
+    backend: str
+    snapshots: bool
+    """Whether machines are clones; otherwise figures of clones do not exist."""
+    probe: Probe
+
+
+async def measure_machines(samples: Samples, settings: Settings, n: int) -> Measured:
     """Take all figures of this module; return what the machines ran on.
 
-    The template is made beforehand, outside of the clock.
+    That is the first backend that the settings allow and this host can run. Its template is made
+    beforehand, outside of the clock.
+
+    Raises:
+        ConfigError: the settings name a backend that does not exist.
+        HypervisorUnavailable: none of those that they name works here.
     """
+    chosen = await choose(settings, lambda: machine_spec(settings, settings.vm.image).image)
+    name = chosen.name
+    chosen.close()
     spec = machine_spec(settings, settings.vm.image)
-    hypervisor = QemuHypervisor(settings.cache_dir, settings.runtime_dir, image=spec.image)
+    # Another of the same kind, which has an image to be probed with.
+    hypervisor = named(name).make(settings, spec.image)
     try:
         probe = await hypervisor.probe()
-        template = await hypervisor.template(spec)
-        await cold_boots(samples, hypervisor, spec, max(3, n // 4))
-        await restores(samples, hypervisor, template, n)
+        if hypervisor.capabilities.snapshots:
+            template = await hypervisor.template(spec)
+            await cold_boots(samples, hypervisor, spec, max(3, n // 4))
+            await restores(samples, hypervisor, template, n, floor=name == "qemu")
+        else:
+            samples.unavailable[RESTORE] = f"{name} has no snapshots: machines are booted"
+            await cold_boots(samples, hypervisor, spec, n)
+        snapshots = hypervisor.capabilities.snapshots
     finally:
         hypervisor.close()
-    return probe
+    return Measured(backend=name, snapshots=snapshots, probe=probe)
 
 
 def sample_tree(parent: Path, files: int) -> Path:

@@ -3,10 +3,11 @@
 import time
 from contextlib import AsyncExitStack
 
+from luminaguard.backends import choose
 from luminaguard.bench.fleet import memory_of
 from luminaguard.bench.samples import Samples
 from luminaguard.config import Settings
-from luminaguard.machines import machine_spec, qemu
+from luminaguard.machines import machine_spec
 from luminaguard.vm.hypervisor import MicroVM
 
 MADE = "100 restored, paused clones: made in"
@@ -21,9 +22,9 @@ async def measure_scale(samples: Samples, settings: Settings) -> None:
 
     The template, which all share, is divided among them: that is what PSS means.
     """
-    hypervisor = qemu(settings)
+    spec = machine_spec(settings, settings.vm.image)
+    hypervisor = await choose(settings, lambda: spec.image)
     try:
-        spec = machine_spec(settings, settings.vm.image)
         template = await hypervisor.template(spec)
         async with AsyncExitStack() as alive:
             clones: list[MicroVM] = []

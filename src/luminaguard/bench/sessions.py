@@ -56,10 +56,13 @@ class Answering:
         )
 
 
-def measure_whole_process(samples: Samples, parent: Path, environment: dict[str, str]) -> None:
+def measure_whole_process(
+    samples: Samples, parent: Path, environment: dict[str, str], backend: str
+) -> None:
     """Time the command line as a user waits for it, image and template present."""
     tree = sample_tree(parent, 10)
-    command = [sys.executable, "-m", "luminaguard", "exec", "-w", str(tree), "--", "true"]
+    command = [sys.executable, "-m", "luminaguard", "exec", "--backend", backend]
+    command += ["-w", str(tree), "--", "true"]
     with samples.timed(WHOLE):
         subprocess.run(command, check=True, env=environment, timeout=120)
 

@@ -2,17 +2,22 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import click
 
+from luminaguard.audit.log import utc_now
+from luminaguard.audit.prune import prune as prune_log
 from luminaguard.audit.query import Query
 from luminaguard.audit.reader import AuditReader
 from luminaguard.audit.records import Record, facts_of
 from luminaguard.audit.verify import Verification
+from luminaguard.cli.auditshow import shown
+from luminaguard.cli.auditstats import print_stats
 from luminaguard.domain.calls import JsonValue
 from luminaguard.domain.visible import visible
 from luminaguard.errors import AuditError
@@ -82,22 +87,23 @@ def list_(order: str, as_json: bool, **filters: Any) -> None:  # noqa: ANN401 - 
 @click.argument("seq", type=click.IntRange(min=1))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(seq: int, as_json: bool) -> None:
-    """Show one record by its number."""
+    """Show one record by its number: the card that was decided on, if it belongs to one."""
     record = _reader().get(seq)
     if record is None:
         raise AuditError(f"there is no record {seq}", hint="`luminaguard audit list` shows which")
     if as_json:
         _print_json(record.as_json())
         return
-    text = json.dumps(record.as_json(), ensure_ascii=False, indent=2)
-    click.echo(visible(text, keep_newlines=True))
+    click.echo(shown(_reader(), record))
 
 
 @audit.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verify(as_json: bool) -> None:
     """Check that the log is what was written; exit code 1 if it is not."""
-    found = _reader().verify()
+    reader = _reader()
+    with _progress(reader.last_seq, quiet=as_json) as progress:
+        found = reader.verify(progress)
     if as_json:
         _print_json(found.as_json())
     else:
@@ -118,6 +124,46 @@ def export(file: BinaryIO) -> None:
     click.echo(f"{count} records exported", err=True)
 
 
+@audit.command()
+@click.option("--since", type=Moment(), help="Not before this time (ISO 8601, UTC by default).")
+@click.option("--until", type=Moment(), help="Before this time.")
+@click.option("--session", "session_id", help="Of this session.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def stats(as_json: bool, **filters: Any) -> None:  # noqa: ANN401 - click's
+    """Say how often you were asked, how you answered, and what models cost."""
+    print_stats(_reader(), Query(**filters), as_json=as_json)
+
+
+@audit.command()
+@click.option("--before", type=Moment(), required=True, help="Take out what is older than this.")
+@click.option(
+    "--to",
+    "export_to",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help="New file that the records are moved into.",
+)
+def prune(before: datetime, export_to: Path) -> None:
+    """Move old records into an export; the chain of those that stay goes on unbroken."""
+    _reader()  # says so where there is no log
+    state_dir: Path = click.get_current_context().obj.state_dir
+    done = prune_log(state_dir, before, export_to, utc_now)
+    told = f"{done.records} records moved to {export_to}" if done.records else "nothing is so old"
+    click.echo(visible(told))
+
+
+@contextmanager
+def _progress(total: int, *, quiet: bool) -> Generator[Callable[[int], None]]:
+    """Give what shows how far a verification is, on a terminal and for a long log only."""
+    if quiet or total < _LONG_LOG or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with click.progressbar(length=total, label="verifying", file=sys.stderr) as bar:
+        yield lambda seq: bar.update(seq - bar.pos)
+
+
+_LONG_LOG = 50_000
 _HEADINGS = ("seq", "time", "kind", "session", "tool", "lane", "risk", "decision", "summary")
 
 
@@ -152,7 +198,8 @@ def _verification_text(found: Verification) -> str:
         first = f"first bad record: {found.first_bad_seq}" if found.first_bad_seq else "no record"
         return f"TAMPERED: {found.problem} ({first}; {found.count} before it are good)"
     crash = f"; {found.in_flight} not yet in the head" if found.in_flight else ""
-    return f"ok: {found.count} records, chained and signed{crash}"
+    cut = f"; {found.taken_out} older ones were taken out" if found.taken_out else ""
+    return f"ok: {found.count - found.taken_out} records, chained and signed{cut}{crash}"
 
 
 def _print_json(fields: Mapping[str, JsonValue]) -> None:

@@ -8,7 +8,6 @@ from luminaguard.domain.calls import JsonValue
 
 def backend_lines(reports: tuple[BackendReport, ...]) -> Iterator[str]:
     """Yield a line for each backend, what mends it below, and a recommendation at the end."""
-    yield ""
     yield "backends"
     for report in reports:
         tier = f" ({report.tier.value})" if report.tier is not None else ""
@@ -18,6 +17,7 @@ def backend_lines(reports: tuple[BackendReport, ...]) -> Iterator[str]:
     advice = recommendation(reports)
     if advice is not None:
         yield f"  {advice}"
+    yield ""
 
 
 def backends_json(reports: tuple[BackendReport, ...]) -> list[JsonValue]:

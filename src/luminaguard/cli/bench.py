@@ -14,8 +14,8 @@ import click
 
 from luminaguard.bench import crowd, host, machines, pooled, scale, sessions
 from luminaguard.bench.samples import Samples, Target
+from luminaguard.cli.options import backend_option, on_backend
 from luminaguard.config import Settings
-from luminaguard.vm.hypervisor import Probe
 
 TARGETS = {
     machines.COLD_BOOT: Target(p50=3500, floor=machines.FLOOR),
@@ -42,6 +42,7 @@ TARGETS = {
 
 
 @click.command()
+@backend_option
 @click.option("--json", "as_json", is_flag=True, help="Print raw samples and medians as JSON.")
 @click.option(
     "--scale",
@@ -58,40 +59,48 @@ TARGETS = {
     help="Samples of each quick figure.",
 )
 @click.pass_obj
-def bench(settings: Settings, *, as_json: bool, with_scale: bool, rounds: int) -> None:
+def bench(
+    settings: Settings, *, backend: str | None, as_json: bool, with_scale: bool, rounds: int
+) -> None:
     """Measure this machine: restore, first command, warm calls, harvest, commit, whole process.
 
     Beside each figure stands its ratio to what nothing could be faster than, taken in the same run.
     """
+    settings = on_backend(settings, backend)
     samples = Samples()
     with tempfile.TemporaryDirectory(prefix="luminaguard-bench-") as directory:
         parent = Path(directory)
         own = replace(settings, state_dir=parent / "state")
-        probe = anyio.run(machines.measure_machines, samples, own, rounds)
+        measured = anyio.run(machines.measure_machines, samples, own, rounds)
+        own = on_backend(own, measured.backend)
         environment = {**os.environ, "LUMINAGUARD_STATE_DIR": str(own.state_dir)}
         for _ in range(max(3, rounds // 2)):
-            sessions.measure_whole_process(samples, parent, environment)
+            sessions.measure_whole_process(samples, parent, environment, measured.backend)
         host.measure_processes(samples, rounds)
         anyio.run(pooled.measure_pool, samples, own, parent, rounds)
         anyio.run(sessions.measure_sessions, samples, own, parent, rounds)
-        if with_scale:
+        if with_scale and not measured.snapshots:
+            samples.unavailable["--scale"] = f"{measured.backend} makes no clones"
+        elif with_scale:
             anyio.run(scale.measure_scale, samples, own)
             anyio.run(crowd.measure_crowds, samples, own, parent)
     if as_json:
-        click.echo(json.dumps(_report(samples, probe)))
+        click.echo(json.dumps(_report(samples, measured)))
     else:
         _print(samples)
 
 
-def _report(samples: Samples, probe: Probe) -> dict[str, object]:
+def _report(samples: Samples, measured: machines.Measured) -> dict[str, object]:
     return {
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "platform": f"{platform.system()} {platform.machine()}",
             "processors": os.cpu_count(),
             "python": sys.version.split()[0],
-            "qemu": probe.version,
-            "accelerator": probe.accelerator,
+            "backend": measured.backend,
+            "version": measured.probe.version,
+            "tier": measured.probe.tier.value,
+            "accelerator": measured.probe.accelerator,
             "load": os.getloadavg() if sys.platform != "win32" else None,
         },
         "figures": samples.rows(TARGETS),

@@ -29,6 +29,10 @@ def show(settings: Settings, *, as_json: bool) -> None:
             for item in fields(table):
                 name = f"{section.name}.{item.name}"
                 rows[name] = (getattr(table, item.name), settings.origins.get(name, "default"))
+    for provider, reached in settings.providers.items():
+        for item in fields(reached):
+            value = getattr(reached, item.name)
+            rows[f"providers.{provider}.{item.name}"] = (value, str(settings.config_file))
     for place, project in settings.projects.items():
         rows[f'projects."{place}".image'] = (project.image, str(settings.config_file))
     if as_json:

@@ -22,7 +22,8 @@ from luminaguard.cli.options import (
     on_backend,
     workspace_option,
 )
-from luminaguard.cli.present import notice, print_failure, print_json, print_text
+from luminaguard.cli.present import print_failure, print_json, print_text
+from luminaguard.cli.screens import Deciding, deciding
 from luminaguard.config import Settings
 from luminaguard.domain.outcome import Outcome
 from luminaguard.errors import ConfigError, LuminaGuardError
@@ -91,24 +92,24 @@ def exec_(
     env = _from_environment(env_names)
     stdin = sys.stdin.buffer.read() if with_stdin else b""
 
-    def session(machines: MachineSource) -> "Session":
+    def session(machines: MachineSource, who: Deciding) -> "Session":
         from luminaguard.runtime import Session  # noqa: PLC0415 - takes as long as a machine's start
 
         return Session(
             workspace,
-            approver=approver,
+            approver=who.approver,
             settings=settings,
             machines=machines,
             include=include,
             approval_timeout_s=approval_timeout_s,
-            notice=notice,
+            notice=who.notice,
             command_timeout_s=timeout_s,
             env=env,
             stdin=stdin,
         )
 
     try:
-        outcome = anyio.run(_one_command, settings, workspace, session, command)
+        outcome = anyio.run(_one_command, settings, workspace, approver, session, command)
     except LuminaGuardError as error:
         if as_json:
             print_failure(error)
@@ -120,7 +121,8 @@ def exec_(
 async def _one_command(
     settings: Settings,
     workspace: Path,
-    new_session: Callable[[MachineSource], "Session"],
+    approver: str | None,
+    new_session: Callable[[MachineSource, Deciding], "Session"],
     command: tuple[str, ...],
 ) -> Outcome:
     """Have the machine started beside the imports that everything else needs."""
@@ -135,8 +137,13 @@ async def _one_command(
             for session in opened:
                 session.interrupt()
 
-        async with interrupts(interrupt), started_ahead(source) as machines:
-            session = await to_thread.run_sync(new_session, machines)
+        async with (
+            interrupts(interrupt),
+            started_ahead(source) as machines,
+            deciding(approver, settings=settings, workspace=workspace) as who,
+        ):
+            session = await to_thread.run_sync(new_session, machines, who)
+            who.bind(session)
             async with session:
                 opened.append(session)
                 if early:

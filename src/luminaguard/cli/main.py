@@ -12,11 +12,13 @@ from luminaguard.cli.exits import FAILED
 from luminaguard.errors import LuminaGuardError
 
 COMMANDS = {
+    "approvals": "luminaguard.cli.approvals:approvals",
     "audit": "luminaguard.cli.audit:audit",
     "bench": "luminaguard.cli.bench:bench",
     "check": "luminaguard.cli.check:check",
     "config": "luminaguard.cli.config:config",
     "doctor": "luminaguard.cli.doctor:doctor",
+    "chat": "luminaguard.cli.chat:chat",
     "exec": "luminaguard.cli.exec:exec_",
     "grants": "luminaguard.cli.grants:grants",
     "image": "luminaguard.cli.image:image",
@@ -24,6 +26,7 @@ COMMANDS = {
     "pool": "luminaguard.cli.pool:pool",
     "recover": "luminaguard.cli.recover:recover",
     "run": "luminaguard.cli.run:run",
+    "tui": "luminaguard.cli.tui:tui",
 }
 """Name → where it lives. Only the one that is called is imported: start-up time is a feature."""
 

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import click
 
-from luminaguard.config import Settings
-
-APPROVERS = ("tty", "deny", "all")
+from luminaguard.config import APPROVERS, Settings
 
 workspace_option = click.option(
     "-w",
@@ -21,8 +19,10 @@ workspace_option = click.option(
 approver_option = click.option(
     "--approver",
     type=click.Choice(APPROVERS),
-    help="Who decides: you on the terminal, nobody (nothing is committed), or nobody and "
-    "everything is approved.  [default: tty on a terminal, else deny]",
+    help="Who decides: you on the terminal, in lines of text (tty) or on a full screen (tui), you "
+    "in another terminal with `luminaguard approvals` or `luminaguard tui` (queue), nobody and "
+    "nothing is committed (deny), or nobody and everything is "
+    "(all).  [default: tty on a terminal, else deny]",
 )
 
 include_option = click.option(

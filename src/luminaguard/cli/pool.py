@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 
+from luminaguard.backends import named
 from luminaguard.config import Settings
 from luminaguard.domain.calls import JsonValue
 from luminaguard.domain.visible import visible
@@ -20,16 +21,20 @@ def pool() -> None:
 
 
 @pool.command()
+@click.option(
+    "--backend", metavar="NAME", help="Only pools whose machines are made by this backend."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
-def status(settings: Settings, *, as_json: bool) -> None:
+def status(settings: Settings, *, backend: str | None, as_json: bool) -> None:
     """Show every pool that runs now: machines, queue, times, memory, failures."""
-    pools = published_pools(settings.runtime_dir)
+    only = None if backend is None else named(backend).name
+    pools = [one for one in published_pools(settings.runtime_dir) if only in {None, one.backend}]
     if as_json:
         click.echo(json.dumps({"pools": [one.as_json() for one in pools]}))
         return
     if not pools:
-        click.echo("no pool is running")
+        click.echo("no pool is running" if only is None else f"no pool on {only} is running")
         return
     for one in pools:
         for line in _lines(one):
@@ -40,7 +45,8 @@ def _lines(pool: PublishedPool) -> Iterator[str]:
     """Yield what a pool says, for humans."""
     told = pool.metrics
     age_s = max(time.time() - pool.told_at, 0.0)
-    yield f"pool {pool.id} of process {pool.pid}, as of {age_s:.0f} s ago"
+    on = f" on {pool.backend}" if pool.backend else ""
+    yield f"pool {pool.id} of process {pool.pid}{on}, as of {age_s:.0f} s ago"
     yield (
         f"  machines   {_text(told, 'active_vms')} in use, {_text(told, 'paused')} of "
         f"{_text(told, 'size')} in store, {_text(told, 'starting')} starting, "

@@ -1,17 +1,21 @@
 """`luminaguard run`: an agent on a task, every call through the guard."""
 
-import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import click
 
-from luminaguard.agent.limits import Limits
+from luminaguard.agent.estimate import Estimate, estimate
 from luminaguard.agent.loop import Run, Stop
+from luminaguard.agent.wording import system_prompt
+from luminaguard.audit.costs import spent
+from luminaguard.audit.query import Query
+from luminaguard.audit.reader import AuditReader
+from luminaguard.audit.records import RecordKind
 from luminaguard.cli.exits import FAILED
 from luminaguard.cli.interrupts import interrupts
+from luminaguard.cli.narrator import Narrator
 from luminaguard.cli.options import (
     approval_timeout_option,
     approver_option,
@@ -20,15 +24,23 @@ from luminaguard.cli.options import (
     on_backend,
     workspace_option,
 )
-from luminaguard.cli.present import notice, outcome_json, outcome_line
+from luminaguard.cli.work import (
+    Work,
+    chosen_limits,
+    chosen_model,
+    limit_options,
+    model_option,
+    print_json,
+    resume_option,
+    run_json,
+    working,
+)
 from luminaguard.config import Settings
-from luminaguard.domain.calls import ToolCall
-from luminaguard.domain.outcome import Outcome, OutcomeKind
 from luminaguard.domain.visible import visible
-from luminaguard.fleet import Fleet
-from luminaguard.llm.choose import choose_model
+from luminaguard.errors import AuditError, ModelError
 from luminaguard.llm.model import ChatModel
-from luminaguard.runtime import Session
+from luminaguard.llm.usage import Usage
+from luminaguard.tools.toolbox import Toolbox, agent_tools
 
 
 @click.command()
@@ -36,21 +48,12 @@ from luminaguard.runtime import Session
 @approver_option
 @include_option
 @backend_option
-@click.option(
-    "--model",
-    "model_name",
-    default="scripted",
-    show_default=True,
-    metavar="M",
-    help="'scripted', or 'scripted:FILE' for a script of your own.",
-)
+@model_option
 @approval_timeout_option
+@limit_options
+@resume_option
 @click.option(
-    "--max-steps",
-    type=click.IntRange(min=1),
-    default=Limits().steps,
-    show_default=True,
-    help="Model replies until the agent is stopped.",
+    "--estimate", "only_estimate", is_flag=True, help="Say what it may cost; run nothing."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.argument("task")
@@ -62,95 +65,97 @@ def run(
     approver: str | None,
     include: tuple[str, ...],
     backend: str | None,
-    model_name: str,
+    model_name: str | None,
     approval_timeout_s: float | None,
     max_steps: int,
+    max_tokens: int,
+    max_cost: float | None,
+    resume: str | None,
+    only_estimate: bool,
     as_json: bool,
     task: str,
 ) -> None:
     """Let an agent work on TASK in a disposable micro-VM; each risky effect is asked about."""
     settings = on_backend(settings, backend)
-    model = choose_model(model_name)
-    image = settings.image_for(workspace.resolve())
-    screen = Narrator(quiet=as_json)
+    model = chosen_model(settings, model_name)
+    if only_estimate:
+        _print_estimate(settings, model, workspace, task, as_json=as_json)
+        return
+    work = Work(
+        workspace=workspace,
+        approver=approver,
+        include=include,
+        approval_timeout_s=approval_timeout_s,
+        limits=chosen_limits(
+            settings, max_steps=max_steps, max_tokens=max_tokens, max_cost=max_cost
+        ),
+        resume=resume,
+    )
 
-    async def work() -> tuple[Run, Path]:
-        async with Fleet(settings=_with_one_spare(settings), image=image) as fleet:
-            session = Session(
-                workspace,
-                approver=approver,
-                settings=settings,
-                machines=fleet.machines,
-                log=fleet.log,
-                include=include,
-                approval_timeout_s=approval_timeout_s,
-                notice=notice,
-            )
-            async with session, interrupts(session.interrupt):
-                limits = Limits(steps=max_steps)
-                run = await session.run(task, model=model, limits=limits, observer=screen)
-            return run, session.transcript_path
+    async def finish() -> tuple[Run, Path]:
+        async with (
+            working(settings, work, model, Narrator(quiet=as_json)) as (agent, session),
+            interrupts(session.interrupt),
+        ):
+            try:
+                return await agent.run(task), agent.transcript.path
+            except ModelError as error:
+                raise _with_transcript(error, agent.transcript.path) from error
 
-    finished, transcript = anyio.run(work)
+    finished, transcript = anyio.run(finish)
     if as_json:
-        click.echo(json.dumps(_run_json(finished, model, transcript)))
+        print_json(run_json(finished, model, transcript))
     else:
-        click.echo(f"{finished.stop.value}; transcript: {transcript}", err=True)
+        ending = f"{finished.stop.value}; {finished.usage.text}; transcript: {transcript}"
+        click.echo(ending, err=True)
     sys.exit(0 if finished.stop is Stop.FINISHED else FAILED)
 
 
-def _with_one_spare(settings: Settings) -> Settings:
-    """A single session uses one machine after the other: more than one in store is waste."""
-    return replace(settings, pool=replace(settings.pool, size=min(settings.pool.size, 1)))
+def _with_transcript(error: ModelError, transcript: Path) -> ModelError:
+    """Say with the error that nothing is lost, and how to go on."""
+    hint = f"{error.hint}; " if error.hint else ""
+    told = type(error)(
+        str(error), hint=f"{hint}go on with: luminaguard run --resume {transcript.stem} TASK"
+    )
+    told.context.update(error.context)
+    return told
 
 
-class Narrator:
-    """Tells on standard error what the agent does, as it does it."""
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
-
-    def said(self, text: str) -> None:
-        """Print what the model said."""
-        if text:
-            self._print(click.style(visible(text, keep_newlines=True), bold=True))
-
-    def calling(self, call: ToolCall) -> None:
-        """Print the call that is about to be judged."""
-        arguments = ", ".join(f"{name}={_short(value)}" for name, value in call.arguments.items())
-        self._print(f"  → {visible(call.tool)}({arguments})")
-
-    def ended(self, outcome: Outcome) -> None:
-        """Print the end of a call in one line."""
-        report = outcome.report
-        line = outcome_line(outcome)
-        if not line and report is not None:
-            code = report.exit_code
-            line = f"exit code {code}, no effect on your files"
-        mark = "✓" if outcome.kind in {OutcomeKind.EXECUTED, OutcomeKind.COMMITTED} else "✗"
-        self._print(f"  {mark} {line}")
-
-    def _print(self, text: str) -> None:
-        if not self._quiet:
-            click.echo(text, err=True)
+def _print_estimate(
+    settings: Settings, model: ChatModel, workspace: Path, task: str, *, as_json: bool
+) -> None:
+    prompt = system_prompt(str(workspace.resolve()), settings.model.prompt_file)
+    tools = Toolbox(agent_tools()).specs
+    found = estimate(task, prompt, tools, model, _earlier(settings, model))
+    if as_json:
+        print_json(_estimate_json(found, model))
+        return
+    click.echo(f"{visible(model.name)}: first request about {found.first_request_tokens:,} tokens")
+    for size in ("small", "middling", "large"):
+        usage: Usage = getattr(found, size)
+        click.echo(f"  if the task is {size:<9} {usage.text}")
+    click.echo(f"by {found.basis}")
 
 
-def _short(value: object) -> str:
-    """Return a value on one line, with a counter for what does not fit."""
-    text = visible(value) if isinstance(value, str) else visible(json.dumps(value))
-    room = 60
-    return text if len(text) <= room else f"{text[:room]}… ({len(text) - room} more characters)"
+def _earlier(settings: Settings, model: ChatModel) -> list[Usage]:
+    """Return what earlier runs with this model used; nothing where there is no record."""
+    try:
+        found = AuditReader(settings.state_dir).find(Query(kind=RecordKind.MODEL_REPLIED, limit=0))
+    except AuditError:
+        return []
+    return [
+        Usage(input_tokens=used.input_tokens, output_tokens=used.output_tokens)
+        for used in spent(found)
+        if used.model == model.name
+    ]
 
 
-def _run_json(finished: Run, model: ChatModel, transcript: Path) -> dict[str, object]:
+def _estimate_json(found: Estimate, model: ChatModel) -> dict[str, object]:
     return {
-        "stop": finished.stop.name.lower(),
-        "answer": finished.answer,
         "model": model.name,
-        "calls": [
-            {"tool": outcome.call.tool, "arguments": dict(outcome.call.arguments)}
-            | outcome_json(outcome)
-            for outcome in finished.outcomes
-        ],
-        "transcript": str(transcript),
+        "first_request_tokens": found.first_request_tokens,
+        "small": found.small.as_json(),
+        "middling": found.middling.as_json(),
+        "large": found.large.as_json(),
+        "basis": found.basis,
     }

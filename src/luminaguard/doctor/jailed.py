@@ -24,12 +24,12 @@ from luminaguard.doctor.judges import unavailable
 from luminaguard.doctor.layers import how_to_get
 from luminaguard.doctor.words import error_name
 from luminaguard.errors import VmError
-from luminaguard.vm.backends.qemu.confinement.berth import Berths
-from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
-from luminaguard.vm.backends.qemu.confinement.hosttools import tool
-from luminaguard.vm.backends.qemu.confinement.jail import Confinement, Limits
-from luminaguard.vm.backends.qemu.confinement.jailroot import prepare_root
-from luminaguard.vm.backends.qemu.confinement.process import VmmProcess
+from luminaguard.vm.confinement.berth import Berths
+from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
+from luminaguard.vm.confinement.hosttools import tool
+from luminaguard.vm.confinement.jail import Confinement, Limits
+from luminaguard.vm.confinement.jailroot import prepare_root
+from luminaguard.vm.confinement.process import VmmProcess
 from luminaguard.vm.linux import memory_file, read_at
 
 FILE_BYTES = 1 << 20

@@ -72,6 +72,8 @@ class Decision:
     """How the approver proved themselves: "controlling terminal of uid 1000", ..."""
     grant: str = ""
     """The card's grant offer that was taken with the yes, by its id; empty: just this once."""
+    offered: tuple[str, ...] = ()
+    """All approvers that were asked, in order, where the first one was not the only one."""
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the public JSON form."""
@@ -82,4 +84,5 @@ class Decision:
             "at": self.at.isoformat(),
             "proof": self.proof,
             "grant": self.grant,
+            "offered": list(self.offered),
         }

@@ -30,7 +30,7 @@ class Jail:
         return {"layers": list(self.layers), "missing": dict(self.missing)}
 
 
-_LSM_NAMES = {"apparmor": "AppArmor", "selinux": "SELinux"}
+_LSM_NAMES = {"apparmor": "AppArmor", "selinux": "SELinux", "landlock": "Landlock"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,8 @@ class GuestHardening:
     profile: str
     """"strict", "relaxed"."""
     lsm: str
-    """What its kernel enforces: "apparmor", "selinux"."""
+    """What its kernel enforces: "apparmor", "selinux"; "landlock" or "none" where it is not its
+    own kernel."""
 
     @property
     def summary(self) -> str:

@@ -12,12 +12,14 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import cast
 
 from luminaguard.domain.calls import JsonValue, ToolCall, ToolSpec
 from luminaguard.errors import ModelError
-from luminaguard.llm.model import Message, Reply, Role
+from luminaguard.llm.model import Message, OnText, Reply, Role
+from luminaguard.llm.usage import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,14 @@ class ScriptedModel:
         """Starts with "scripted"."""
         return self._name
 
-    async def reply(self, conversation: Sequence[Message], tools: Sequence[ToolSpec]) -> Reply:
+    def price(self, usage: Usage) -> Decimal:
+        """Return nothing: a script is free."""
+        del usage
+        return Decimal(0)
+
+    async def reply(
+        self, conversation: Sequence[Message], tools: Sequence[ToolSpec], on_text: OnText
+    ) -> Reply:
         """Return the next turn.
 
         Raises:
@@ -97,7 +106,11 @@ class ScriptedModel:
             ToolCall(call_id=f"call-{secrets.token_hex(6)}", tool=tool, arguments=arguments)
             for tool, arguments in turn.calls
         )
-        return Reply(text=turn.say, calls=calls)
+        on_text(turn.say)
+        return Reply(text=turn.say, calls=calls, model=self._name)
+
+    async def close(self) -> None:
+        """Do nothing: there are no connections."""
 
 
 def _turn(item: dict[str, JsonValue]) -> Turn:

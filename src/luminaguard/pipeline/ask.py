@@ -2,15 +2,18 @@
 
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+import anyio
 
 from luminaguard.approval.card import DiffCard
 from luminaguard.approval.queue import ApprovalQueue
 from luminaguard.domain.approval import ApprovalRequest, Decision, End
 from luminaguard.domain.calls import ToolCall
 from luminaguard.domain.verdict import Verdict
-from luminaguard.errors import ApprovalError, PolicyError
+from luminaguard.errors import ApprovalError, AuditError, PolicyError
 from luminaguard.pipeline.machine import SessionMachine
 from luminaguard.pipeline.record import Recorder
 from luminaguard.pipeline.rehearsal import Rehearsal
@@ -64,7 +67,11 @@ class Asking:
         offers = await self.standing.offers(call, verdict, rehearsal)
         card = await self._card(call, verdict, rehearsal, request, offers)
         await self.recorder.requested(call, card)
-        decision = await self.queue.ask(request, card)
+        try:
+            decision = await self.queue.ask(request, card)
+        except anyio.get_cancelled_exc_class():
+            await self._withdrawn(call, request)
+            raise
         grant: Grant | None = None
         try:
             grant = grant_taken(decision, request, offers)
@@ -105,6 +112,18 @@ class Asking:
             await self.standing.keep(grant)
         except PolicyError as error:
             self.notice(f"approved, but not remembered: {error}")
+
+    async def _withdrawn(self, call: ToolCall, request: ApprovalRequest) -> None:
+        """Record that a question was taken back. Nothing depends on it: nothing happens anyway."""
+        decision = Decision(
+            end=End.FAILED,
+            request_digest=request.digest,
+            approver=self.queue.approver.name,
+            reason="withdrawn: the call was interrupted, or its session ended",
+            at=self.now(),
+        )
+        with anyio.CancelScope(shield=True), suppress(AuditError):
+            await self.recorder.decided(call, request, decision)
 
     def _request(self, call: ToolCall, rehearsal: Rehearsal) -> ApprovalRequest:
         now = self.now()

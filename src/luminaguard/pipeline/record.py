@@ -16,6 +16,7 @@ from luminaguard.domain.approval import ApprovalRequest, Decision
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.outcome import AuditRef, Outcome, vm_json
 from luminaguard.domain.verdict import Verdict
+from luminaguard.llm.model import Reply
 from luminaguard.pipeline.rehearsal import Rehearsal
 from luminaguard.policy.grants.grant import Grant
 from luminaguard.policy.policy import Policy
@@ -133,6 +134,22 @@ class Recorder:
             },
         )
         return replace(outcome, audit=ref)
+
+    async def replied(self, model: str, reply: Reply, seconds: float) -> None:
+        """Record that a model answered, and what that took; what it said is in the transcript."""
+        body: dict[str, JsonValue] = {
+            "model": model,
+            "answered_by": reply.model,
+            "calls": [call.call_id for call in reply.calls],
+            "usage": dict(reply.usage.as_json()),
+            "seconds": round(seconds, 3),
+        }
+        await self._append(RecordKind.MODEL_REPLIED, None, body)
+
+    async def reread(self, call: ToolCall) -> None:
+        """Record that a model reads on in a result that it was given."""
+        body = {"tool": call.tool, "arguments": dict(call.arguments)}
+        await self._append(RecordKind.RESULT_READ, call, body)
 
     async def _append(
         self, kind: RecordKind, call: ToolCall | None, body: Mapping[str, JsonValue]

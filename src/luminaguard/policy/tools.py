@@ -124,6 +124,13 @@ def _writes(rule: str, risk: Risk, what: str) -> Rule:
     return judge
 
 
+def _patches(arguments: Arguments, context: CallContext) -> list[Finding]:
+    del context
+    patch = _text(arguments, "patch")
+    what_for = "which files a patch changes is known once it was applied"
+    return [unknown_effect(what_for, rule="edits-file"), *unreadable_text(patch)]
+
+
 def _is_scratch(path: str) -> bool:
     """The guest's own /tmp and /home are writable, and lost with it: no effect on the host."""
     return is_inside(path, "/tmp") or is_inside(path, "/home")  # noqa: S108 - the guest's
@@ -145,6 +152,7 @@ BUILT_IN: dict[str, tuple[tuple[str, ...], Rule]] = {
     "search_files": (("pattern", "path"), _searches),
     "write_file": (("path", "content"), _writes("writes-file", Risk.MEDIUM, "written")),
     "edit_file": (("path", "old", "new"), _writes("edits-file", Risk.MEDIUM, "edited")),
+    "apply_patch": (("patch",), _patches),
     "delete_file": (("path",), _writes("deletes-file", Risk.HIGH, "deleted")),
 }
 """Tool → its arguments, all required, and what judges them."""

@@ -137,6 +137,22 @@ with open(a["path"], "w", encoding="utf-8", newline="") as file:
 """,
     ),
     FileTool(
+        name="apply_patch",
+        description="Apply a unified diff, as `git diff` prints it, to one or more files; all of "
+        "it or nothing.",
+        arguments={"patch": "The diff, with paths relative to the workspace."},
+        body="""
+import subprocess
+patch = a["patch"] if a["patch"].endswith("\\n") else a["patch"] + "\\n"
+done = subprocess.run(
+    ["git", "apply", "--recount", "--whitespace=nowarn", "-"],
+    input=patch.encode(), stderr=subprocess.PIPE,
+)
+if done.returncode:
+    stop(done.stderr.decode("utf-8", "replace").strip())
+""",
+    ),
+    FileTool(
         name="delete_file",
         description="Delete a file.",
         arguments={"path": _PATH},

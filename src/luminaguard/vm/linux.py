@@ -7,11 +7,15 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from luminaguard.errors import HypervisorUnavailable
 
-if sys.platform != "win32":
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
     import resource
 
@@ -153,15 +157,45 @@ def kill_process(handle: int) -> None:
         return
 
 
-def try_lock(fd: int) -> bool:
-    """Take an exclusive flock without waiting; True when it was free.
+def send_signal(pids: Iterable[int], name: str) -> None:
+    """Send "SIGSTOP", say, to processes; one that is gone is left out."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.Signals[name])
 
+
+def give_away(path: bytes, uid: int) -> None:
+    """Make a user, and the group of the same number, own a file; no symbolic link is followed."""
+    if sys.platform == "win32":
+        raise _unavailable()
+    os.chown(path, uid, uid, follow_symlinks=False)
+
+
+def try_lock(fd: int, *, shared: bool = False) -> bool:
+    """Take an flock without waiting; True when it could be had.
+
+    Exclusive, or `shared` with others that share it.
     The lock lives until the last duplicate of the descriptor is closed, in every process.
     """
     if sys.platform == "win32":
-        raise _unavailable()
+        return _try_windows_lock(fd, shared=shared)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
+        return False
+    return True
+
+
+def _try_windows_lock(fd: int, *, shared: bool) -> bool:
+    """Lock the first byte, which need not exist. Source: Microsoft C runtime, _locking().
+
+    Windows frees the lock with the process, but knows no shared one here.
+    """
+    if sys.platform != "win32" or shared:
+        raise _unavailable()
+    os.lseek(fd, 0, os.SEEK_SET)
+    try:
+        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+    except OSError:
         return False
     return True

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from datetime import timedelta
 
 import anyio
@@ -15,6 +16,7 @@ import anyio
 from luminaguard.approval.queue import ApprovalQueue
 from luminaguard.approval.tty import TtyApprover
 from luminaguard.domain.calls import JsonValue
+from luminaguard.domain.grant import GrantOffer, GrantScope
 from luminaguard.domain.verdict import Risk
 from luminaguard.testing.cards import text_card
 
@@ -29,6 +31,8 @@ def main() -> None:
         risk=Risk(options["risk"]),
         open_for=timedelta(seconds=options["open_for_s"]),
     )
+    if options.get("offers"):
+        card = replace(card, offers=tuple(_offer(scope) for scope in GrantScope))
     environ = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "PATH": os.environ["PATH"]}
     environ |= options["environ"]
     approver = TtyApprover(environ=environ, arm_after_s=options["arm_after_s"])
@@ -40,6 +44,11 @@ def main() -> None:
         return {"end": "cancelled", "cancelled": scope.cancelled_caught}
 
     sys.stdout.write(json.dumps(anyio.run(ask)))
+
+
+def _offer(scope: GrantScope) -> GrantOffer:
+    also = ("make clean",) if scope is GrantScope.SESSION else ()
+    return GrantOffer(offer_id=f"id-{scope}", scope=scope, covers=f"covered {scope}", also=also)
 
 
 if __name__ == "__main__":

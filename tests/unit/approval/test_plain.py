@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from luminaguard.approval.card import DiffCard
 from luminaguard.approval.look import Look, look_of
 from luminaguard.approval.plain import first_look, full
-from luminaguard.approval.rows import Row, lay_out, width
+from luminaguard.approval.rows import Row, lay_out
+from luminaguard.approval.wrap import width
 from luminaguard.domain.calls import ToolCall
 from luminaguard.domain.changeset import (
     Change,

@@ -48,6 +48,16 @@ class Human:
     def types(self, keys: str) -> None:
         os.write(self.master, keys.encode())
 
+    def wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._look(left)
+
+    def types_by_hand(self, word: str) -> None:
+        for letter in word:
+            self.types(letter)
+            self.wait(0.06)
+
     def types_when_asked(self, keys: str) -> None:
         self.reads(READY, times=self.seen.count(READY.encode()) + (READY.encode() not in self.seen))
         self.types(keys)
@@ -89,6 +99,7 @@ def asked(
     environ: dict[str, str] | None = None,
     stdin: bytes = b"a\n" * 20,
     typed_ahead: str = "",
+    offers: bool = False,
 ) -> Generator[Human]:
     master, slave = pty.openpty()
     options = {
@@ -98,6 +109,7 @@ def asked(
         "arm_after_s": arm_after_s,
         "cancel_after_s": cancel_after_s,
         "environ": environ or {},
+        "offers": offers,
     }
     os.write(master, typed_ahead.encode())
     child = subprocess.Popen(
@@ -127,7 +139,7 @@ def asked(
 
 def test_a_approves_what_the_card_shows() -> None:
     with asked() as human:
-        human.reads("app.py", "old = 1", "new = 2", READY)
+        human.reads("app.py", "old", "new", READY)
         human.types("a")
         decision = human.result()
     assert decision["end"] == "approved"
@@ -260,8 +272,50 @@ def test_a_critical_effect_wants_the_typed_word() -> None:
         human.reads(READY, times=2)
         human.types("a")
         human.reads("type the word approve", times=2)
-        human.types("approve\r")
+        human.types_by_hand("approve\r")
         assert human.result()["end"] == "approved"
+
+
+def test_a_pasted_word_approves_nothing() -> None:
+    with asked(risk="critical") as human:
+        human.types_when_asked("a")
+        human.reads("type the word approve")
+        human.types("approve\r")
+        human.reads("too fast for a hand")
+        human.types("\x03")
+        assert human.result()["end"] == "failed"
+
+
+def test_what_is_remembered_is_shown_and_asked_for_once_more() -> None:
+    with asked(offers=True) as human:
+        human.types_when_asked("g")
+        human.reads("1  exact: covered exact", "also lets through: make clean", "Remember which?")
+        human.types("2\r")
+        human.reads("remember session: covered session", "any other key goes back")
+        human.wait(0.5)
+        human.types("a")
+        decision = human.result()
+    assert (decision["end"], decision["grant"]) == ("approved", "id-session")
+
+
+@pytest.mark.parametrize("typed", ["\r", "\x1b", "9\r", "2\ra", "2\rr"])
+def test_nothing_is_remembered_or_approved_without_the_second_key(typed: str) -> None:
+    with asked(offers=True) as human:
+        human.types_when_asked("g")
+        human.reads("Remember which?")
+        human.types(typed)
+        human.wait(0.6)
+        human.types("\x03")
+        decision = human.result()
+    assert (decision["end"], decision["grant"]) == ("failed", "")
+
+
+def test_without_offers_nothing_can_be_remembered() -> None:
+    with asked() as human:
+        human.types_when_asked("g")
+        human.reads("nothing to be remembered")
+        human.types("\x03")
+        assert human.result()["end"] == "failed"
 
 
 def test_a_critical_effect_must_have_been_on_the_screen_whole() -> None:
@@ -277,7 +331,7 @@ def test_a_critical_effect_must_have_been_on_the_screen_whole() -> None:
         human.reads(READY, times=3)
         human.types("a")
         human.reads("type the word approve")
-        human.types("approve\r")
+        human.types_by_hand("approve\r")
         assert human.result()["end"] == "approved"
 
 

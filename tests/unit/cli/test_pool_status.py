@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from luminaguard.cli.main import cli
+from luminaguard.errors import LuminaGuardError
 from luminaguard.vm.pool.events import (
     HandedOut,
     MakingBegun,
@@ -130,3 +131,40 @@ def test_a_pool_that_has_not_done_anything_yet_is_shown_as_that(
     assert "template   -, none yet; a new one is taking over" in shown
     assert "memory     0 MiB of an unknown amount" in shown
     assert "failures   none" in shown
+
+
+def test_only_pools_of_the_named_backend_are_shown(tmp_path: Path, busy: PoolMetrics) -> None:
+    runtime = tmp_path / "state" / "run"
+    with (
+        MetricsFile(runtime, "0123", backend="qemu") as first,
+        MetricsFile(runtime, "4567", backend="process") as second,
+    ):
+        first.publish(busy)
+        second.publish(busy)
+        shown = status(tmp_path, "--backend", "process")
+        (told,) = json.loads(status(tmp_path, "--json", "--backend", "qemu"))["pools"]
+        none = status(tmp_path, "--backend", "gvisor")
+    assert f"pool 4567 of process {os.getpid()} on process" in shown
+    assert "pool 0123" not in shown
+    assert (told["id"], told["backend"]) == ("0123", "qemu")
+    assert none == "no pool on gvisor is running\n"
+
+
+@pytest.mark.parametrize("command", [["pool", "status"], ["bench"], ["exec"]])
+def test_a_backend_that_does_not_exist_is_named_with_those_that_do(
+    tmp_path: Path, command: list[str]
+) -> None:
+    rest = ["--", "true"] if command == ["exec"] else []
+    environment = {
+        "LUMINAGUARD_STATE_DIR": str(tmp_path / "state"),
+        "LUMINAGUARD_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    with pytest.raises(LuminaGuardError, match="nosuch") as refused:
+        CliRunner().invoke(
+            cli,
+            [*command, "--backend", "nosuch", *rest],
+            env=environment,
+            catch_exceptions=False,
+        )
+    assert refused.value.hint is not None
+    assert "gvisor, process" in refused.value.hint

@@ -10,6 +10,12 @@ from luminaguard.errors import ModelError
 from luminaguard.llm.choose import choose_model
 from luminaguard.llm.model import Message, Role
 from luminaguard.llm.scripted import ScriptedModel
+from luminaguard.llm.settings import ModelSettings
+
+
+def ignore(text: str) -> None:
+    del text
+
 
 TOOLS = (ToolSpec(name="shell", description="", parameters={}),)
 pytestmark = pytest.mark.anyio
@@ -24,13 +30,13 @@ def script(path: Path, *turns: object) -> ScriptedModel:
 async def test_turns_come_in_order_with_fresh_call_ids(tmp_path: Path) -> None:
     shell = {"tool": "shell", "arguments": {"command": "ls"}}
     model = script(tmp_path, {"say": "one", "calls": [shell, shell]}, {"say": "two"})
-    first = await model.reply((), TOOLS)
+    first = await model.reply((), TOOLS, ignore)
     assert [call.arguments for call in first.calls] == [{"command": "ls"}] * 2
     assert len({call.call_id for call in first.calls}) == 2
-    second = await model.reply((), TOOLS)
+    second = await model.reply((), TOOLS, ignore)
     assert (second.text, second.calls) == ("two", ())
     with pytest.raises(ModelError, match="no further turn"):
-        await model.reply((), TOOLS)
+        await model.reply((), TOOLS, ignore)
 
 
 async def test_a_script_stops_when_the_results_are_not_what_it_expects(tmp_path: Path) -> None:
@@ -38,15 +44,15 @@ async def test_a_script_stops_when_the_results_are_not_what_it_expects(tmp_path:
     old = Message(role=Role.TOOL, text="FAILED")
     said = Message(role=Role.ASSISTANT, text="")
     new = Message(role=Role.TOOL, text="OK")
-    assert (await model.reply((said, new, old), TOOLS)).text == "go"
+    assert (await model.reply((said, new, old), TOOLS, ignore)).text == "go"
     with pytest.raises(ModelError, match="expected 'FAILED'"):
-        await model.reply((old, said, new), TOOLS)
+        await model.reply((old, said, new), TOOLS, ignore)
 
 
 async def test_a_tool_that_is_not_offered_is_not_called(tmp_path: Path) -> None:
     model = script(tmp_path, {"calls": [{"tool": "mail", "arguments": {}}]})
     with pytest.raises(ModelError, match="'mail', which is not offered"):
-        await model.reply((), TOOLS)
+        await model.reply((), TOOLS, ignore)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +66,13 @@ def test_a_file_that_is_no_script_is_refused(tmp_path: Path, text: str) -> None:
 
 
 async def test_the_built_in_script_says_that_it_is_one() -> None:
-    model = choose_model("scripted")
+    model = choose_model(ModelSettings(name="scripted"))
     tools = (ToolSpec(name="list_files", description="", parameters={}),)
-    assert "scripted model" in (await model.reply((), tools)).text
+    assert "scripted model" in (await model.reply((), tools, ignore)).text
     assert model.name == "scripted"
 
 
 @pytest.mark.parametrize("name", ["gpt", "scripted:/missing.json", ""])
 def test_an_unknown_model_is_an_error(name: str) -> None:
     with pytest.raises(ModelError):
-        choose_model(name)
+        choose_model(ModelSettings(name=name))

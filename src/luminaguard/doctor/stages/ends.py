@@ -18,8 +18,8 @@ from luminaguard.doctor.stages.tell import fact, tried
 from luminaguard.doctor.words import error_name
 from luminaguard.runtime import Session
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
-from luminaguard.vm.backends.qemu.confinement.hosttools import tool
 from luminaguard.vm.backends.qemu.machine import QemuMachine
+from luminaguard.vm.confinement.hosttools import tool
 from luminaguard.vm.hypervisor import Template
 from luminaguard.vm.linux import user_id
 

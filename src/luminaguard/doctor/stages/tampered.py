@@ -15,9 +15,9 @@ from luminaguard.doctor.stages.tell import refusal
 from luminaguard.errors import LuminaGuardError
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.qemu.backend import QemuHypervisor
-from luminaguard.vm.backends.qemu.template import MANIFEST, RAM, STATE
 from luminaguard.vm.hypervisor import Template
 from luminaguard.vm.linux import data_extents, read_at, write_at
+from luminaguard.vm.templates import MANIFEST, RAM, STATE
 
 _PIECE_BYTES = 1 << 20
 UNTOUCHED = "an untouched copy wakes"

@@ -15,11 +15,11 @@ from luminaguard.doctor.stages.tell import fact, refusal, tried
 from luminaguard.errors import GuestLost, VmError
 from luminaguard.vm.backends.qemu.accelerator import by_name
 from luminaguard.vm.backends.qemu.command import Shape, Wiring, clone_command
-from luminaguard.vm.backends.qemu.confinement.uids import LOCKS
 from luminaguard.vm.backends.qemu.launch import Files, Launched, Launcher, find_qemu
-from luminaguard.vm.backends.qemu.memory import sealed_copy
+from luminaguard.vm.confinement.uids import LOCKS
 from luminaguard.vm.hypervisor import Template
 from luminaguard.vm.linux import memory_file, seal, user_id, write_at
+from luminaguard.vm.savedmemory import sealed_copy
 
 _MEMORY_MIB = 64
 _DIES_WITHIN_S = 10.0

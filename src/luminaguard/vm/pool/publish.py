@@ -3,10 +3,13 @@
 `<runtime>/pools/<id>.json` holds the metrics and is replaced whole; `<id>.lock` beside it carries
 an flock for as long as its process lives. The kernel frees the lock with the process, however that
 ends, so whoever reads next recognizes what a dead one left, and removes it.
+
+On Windows, where a file that is open cannot be renamed, pools are not published, and none is found.
 """
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -35,25 +38,34 @@ class PublishedPool:
     pid: int
     told_at: float
     """Seconds since the epoch."""
+    backend: str
+    """What makes its machines; empty if its process did not say."""
     metrics: dict[str, JsonValue]
     """As of `PoolMetrics.as_json`."""
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the JSON form."""
-        return {"id": self.id, "pid": self.pid, "told_at": self.told_at, "metrics": self.metrics}
+        return {
+            "id": self.id,
+            "pid": self.pid,
+            "told_at": self.told_at,
+            "backend": self.backend,
+            "metrics": self.metrics,
+        }
 
 
 class MetricsFile:
     """Publishes one pool's metrics while it is open. A context manager; blocking.
 
-    with MetricsFile(runtime_dir, pool.id) as file:
+    with MetricsFile(runtime_dir, pool.id, backend="qemu") as file:
         pool.watch(file.publish)
     """
 
-    def __init__(self, runtime_dir: Path, pool_id: str) -> None:
-        """Choose where; `pool_id` is new and random."""
+    def __init__(self, runtime_dir: Path, pool_id: str, *, backend: str = "") -> None:
+        """Choose where; `pool_id` is new and random, `backend` makes the pool's machines."""
         self._directory = runtime_dir / _DIRECTORY
         self._id = pool_id
+        self._backend = backend
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
@@ -62,6 +74,8 @@ class MetricsFile:
         Raises:
             VmError: others may enter the directory, or it cannot be written.
         """
+        if sys.platform == "win32":
+            return self
         for directory in (self._directory.parent, self._directory):
             if not make_private(directory):
                 raise VmError(f"others may enter {directory}", hint=f"chmod 700 {directory}")
@@ -90,12 +104,13 @@ class MetricsFile:
         traceback: TracebackType | None,
     ) -> None:
         """Take everything back."""
+        if self._lock is None:
+            return
         for suffix in ("json", "lock"):
             with suppress(OSError):
                 os.unlink(self._path(suffix))
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        os.close(self._lock)
+        self._lock = None
 
     def publish(self, metrics: PoolMetrics) -> None:
         """Replace what is said of the pool.
@@ -106,7 +121,11 @@ class MetricsFile:
         if self._lock is None:
             return
         said = PublishedPool(
-            id=self._id, pid=os.getpid(), told_at=time.time(), metrics=metrics.as_json()
+            id=self._id,
+            pid=os.getpid(),
+            told_at=time.time(),
+            backend=self._backend,
+            metrics=metrics.as_json(),
         )
         new = self._directory / f"{_NEW}{self._id}.json"
         try:
@@ -126,7 +145,7 @@ class MetricsFile:
 def published_pools(runtime_dir: Path) -> list[PublishedPool]:
     """Return what every living pool of this user says, and remove what dead ones left. Blocking."""
     directory = runtime_dir / _DIRECTORY
-    if not directory.is_dir() or not make_private(directory):
+    if sys.platform == "win32" or not directory.is_dir() or not make_private(directory):
         return []
     _remove_dead(directory)
     return sorted(_living(directory), key=lambda pool: (pool.pid, pool.id))
@@ -141,6 +160,7 @@ def _living(directory: Path) -> Iterator[PublishedPool]:
                 id=lock.stem,
                 pid=int(said["pid"]),
                 told_at=float(said["told_at"]),
+                backend=str(said.get("backend", "")),
                 metrics=cast("dict[str, JsonValue]", dict(said["metrics"])),
             )
 

@@ -8,8 +8,8 @@ import pytest
 from luminaguard.errors import HypervisorUnavailable
 from luminaguard.vm.backends.firecracker.host import Programs
 from luminaguard.vm.backends.firecracker.jail.commands import Start, confined
-from luminaguard.vm.backends.qemu.confinement.hosttools import tool
-from luminaguard.vm.backends.qemu.confinement.jail import Limits
+from luminaguard.vm.confinement.hosttools import tool
+from luminaguard.vm.confinement.jail import Limits
 
 MARK = "luminaguard-" + "0" * 32
 ROOT = Path("/cache/machines/firecracker") / f"{MARK}-0123456789abcdef" / "root"

@@ -21,7 +21,7 @@ from luminaguard.vm.backends.firecracker.room import sweep
 from luminaguard.vm.backends.firecracker.shape import shape_of
 from luminaguard.vm.backends.firecracker.template import MemoryMode
 from luminaguard.vm.backends.firecracker.version import parse_version
-from luminaguard.vm.backends.qemu.confinement.hosttools import tool
+from luminaguard.vm.confinement.hosttools import tool
 from luminaguard.vm.lifecycle import VmState
 from luminaguard.vm.spec import VmSpec
 

@@ -14,7 +14,7 @@ from luminaguard.errors import GuestLost, HypervisorUnavailable
 from luminaguard.vm.backends.firecracker.host import KVM, Programs, find_programs
 from luminaguard.vm.backends.firecracker.jail.launch import HostLauncher
 from luminaguard.vm.backends.firecracker.shape import Shape
-from luminaguard.vm.backends.qemu.confinement.hosttools import tool
+from luminaguard.vm.confinement.hosttools import tool
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ import pytest
 from luminaguard.errors import HypervisorUnavailable, VmError
 from luminaguard.vm.backends.gvisor.bundle import Bundle
 from luminaguard.vm.backends.gvisor.runsc import find_runsc
-from luminaguard.vm.backends.gvisor.trees import empty, unpack
 from luminaguard.vm.hardening import STRICT
+from luminaguard.vm.trees import empty, unpack
 
 FLAGS = """  -platform string
     \tspecifies which platform to use: systrap (default), ptrace, kvm. (default "systrap")

@@ -109,3 +109,13 @@ def test_a_failed_write_leaves_what_was_said_before(tmp_path: Path) -> None:
         said = json.loads((tmp_path / "pools" / "one.json").read_text())
         assert said["metrics"]["size"] == 1
         (tmp_path / "pools" / ".new-one.json").rmdir()
+
+
+def test_windows_has_no_published_pools_and_nothing_fails_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with MetricsFile(tmp_path / "run", "one") as one:
+        one.publish(metrics())
+        assert published_pools(tmp_path / "run") == []
+    assert not (tmp_path / "run").exists()

@@ -1,7 +1,5 @@
 """The accelerator is the best one that a guest really boots on."""
 
-from pathlib import Path
-
 import pytest
 
 from luminaguard.domain.isolation import Tier
@@ -9,12 +7,9 @@ from luminaguard.errors import HypervisorUnavailable
 from luminaguard.vm.backends.qemu.accelerator import (
     TCG,
     Accelerator,
-    ProbeCache,
     device_problem,
     find_accelerator,
-    host_identity,
 )
-from luminaguard.vm.hypervisor import Probe
 
 pytestmark = pytest.mark.anyio
 
@@ -64,24 +59,3 @@ async def test_no_accelerator_at_all_is_an_error_that_names_every_reason() -> No
 
 def test_an_emulated_guest_needs_no_device() -> None:
     assert device_problem(TCG) is None
-
-
-def test_a_remembered_probe_holds_only_under_the_same_circumstances(tmp_path: Path) -> None:
-    cache = ProbeCache(tmp_path / "probe.json")
-    probe = Probe(tier=Tier.EMULATED, accelerator="tcg", version="7", tried=(("kvm", "no"),))
-    assert cache.read("here") is None
-    cache.write("here", probe)
-    assert cache.read("here") == probe
-    assert cache.read("elsewhere") is None
-    assert [path.name for path in tmp_path.iterdir()] == ["probe.json"]
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"identity":"here","tier":"best"}'])
-def test_a_damaged_memory_of_a_probe_is_no_probe(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "probe.json").write_bytes(content)
-    assert ProbeCache(tmp_path / "probe.json").read("here") is None
-
-
-def test_the_identity_of_a_host_changes_with_qemu() -> None:
-    assert host_identity("qemu 7") == host_identity("qemu 7")
-    assert host_identity("qemu 7") != host_identity("qemu 8")

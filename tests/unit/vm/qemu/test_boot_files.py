@@ -8,7 +8,8 @@ import pytest
 
 from luminaguard.errors import ImageError
 from luminaguard.image.image import GuestImage
-from luminaguard.vm.backends.qemu.cold import agent_archive, boot_files
+from luminaguard.vm.agentfiles import agent_archive
+from luminaguard.vm.backends.qemu.cold import boot_files
 from luminaguard.vm.hardening import RELAXED, profile_named
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory files are Linux's")

@@ -8,10 +8,10 @@ import pytest
 from luminaguard.errors import TemplateError
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.qemu.loaded import open_template
-from luminaguard.vm.backends.qemu.template import RAM, STATE, write_template
 from luminaguard.vm.hypervisor import Template
 from luminaguard.vm.linux import is_sealed, memory_file, read_at, write_at
 from luminaguard.vm.spec import VmSpec
+from luminaguard.vm.templates import RAM, STATE, write_template
 
 _MIB = 1024 * 1024
 _MEMORY_MIB = 256

@@ -12,16 +12,16 @@ import pytest
 
 from luminaguard.domain.isolation import Tier
 from luminaguard.errors import GuestLost, HypervisorUnavailable, VmError
+from luminaguard.vm.architecture import AARCH64, X86_64, Architecture, architecture_of
 from luminaguard.vm.backends.qemu import command as linux
 from luminaguard.vm.backends.qemu.accelerator import TCG, by_name, candidates_for
-from luminaguard.vm.backends.qemu.architecture import AARCH64, X86_64, Architecture, architecture_of
-from luminaguard.vm.backends.qemu.confinement.readback import MINIMUM, require_minimum
 from luminaguard.vm.backends.qemu.portable import job, transport
 from luminaguard.vm.backends.qemu.portable.command import Wiring, boot_command
 from luminaguard.vm.backends.qemu.portable.jail import portable_jail
 from luminaguard.vm.backends.qemu.portable.peers import owner_in_table, windows_owner
 from luminaguard.vm.backends.qemu.portable.places import find_portable_qemu, places, program
 from luminaguard.vm.backends.qemu.portable.transport import InheritedLine, LoopbackLine, make_line
+from luminaguard.vm.confinement.readback import MINIMUM, require_minimum
 
 WIRING = Wiring(
     control="fd=5", agent="fd=6", kernel=Path("/k"), initrd=Path("/i"), root=Path("/r,1")

@@ -11,6 +11,7 @@ from luminaguard.domain.calls import JsonValue, canonical_json
 from luminaguard.domain.isolation import Tier
 from luminaguard.errors import HypervisorUnavailable, TemplateError, VmError
 from luminaguard.image.image import GuestImage
+from luminaguard.vm.agentfiles import agent_digest
 from luminaguard.vm.backends.apple import pyobjc
 from luminaguard.vm.backends.apple.configuration import Shape, kernel_line, saving_problem
 from luminaguard.vm.backends.apple.framework import Framework
@@ -23,12 +24,11 @@ from luminaguard.vm.backends.apple.host import (
 from luminaguard.vm.backends.apple.launch import ACCELERATOR, Launcher, Plan
 from luminaguard.vm.backends.apple.record import Found, FoundRecord
 from luminaguard.vm.backends.apple.saved import SavedMachine, verified
-from luminaguard.vm.backends.qemu.cold import agent_digest
-from luminaguard.vm.backends.qemu.template import TemplateStore
 from luminaguard.vm.engine import EngineMachine
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
 from luminaguard.vm.slots import PrivateDirectory, sweep
 from luminaguard.vm.spec import VmSpec
+from luminaguard.vm.templates import TemplateStore
 
 _SAVING = "saved machines"
 _FORMAT = 1

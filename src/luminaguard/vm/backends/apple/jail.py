@@ -5,7 +5,7 @@ can be read back by the process that asked for the machine, so none of it is cla
 """
 
 from luminaguard.domain.isolation import Jail
-from luminaguard.vm.backends.qemu.confinement.readback import PRIVATE_RUNTIME, SEALED_TEMPLATE
+from luminaguard.vm.confinement.readback import PRIVATE_RUNTIME, SEALED_TEMPLATE
 
 _NO_NAMESPACES = "macOS has no namespaces"
 _LACKING = {

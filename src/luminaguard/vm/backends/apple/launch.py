@@ -11,6 +11,7 @@ from anyio.to_thread import run_sync
 from luminaguard.domain.isolation import Isolation, Tier
 from luminaguard.errors import BootTimeout, GuestLost, TemplateError, VmError
 from luminaguard.image.image import GuestImage
+from luminaguard.vm.agentfiles import agent_archive
 from luminaguard.vm.backends.apple.configuration import (
     AGENT_PORT,
     Described,
@@ -24,10 +25,9 @@ from luminaguard.vm.backends.apple.jail import mac_jail
 from luminaguard.vm.backends.apple.kernel import bootable_kernel
 from luminaguard.vm.backends.apple.machine import AppleEngine
 from luminaguard.vm.backends.apple.saved import SavedMachine
-from luminaguard.vm.backends.qemu.cold import agent_archive
-from luminaguard.vm.backends.qemu.confinement.readback import require_minimum
 from luminaguard.vm.bootfiles import boot_files
 from luminaguard.vm.channel import Channel
+from luminaguard.vm.confinement.readback import require_minimum
 from luminaguard.vm.console import last_lines
 from luminaguard.vm.directories import make_private
 from luminaguard.vm.engine import EngineMachine

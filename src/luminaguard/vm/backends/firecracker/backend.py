@@ -21,6 +21,7 @@ from luminaguard.errors import (
     VmError,
 )
 from luminaguard.image.image import GuestImage
+from luminaguard.vm.agentfiles import agent_digest
 from luminaguard.vm.backends.firecracker import start
 from luminaguard.vm.backends.firecracker.api.faults import printable
 from luminaguard.vm.backends.firecracker.files import BootFileStore
@@ -31,12 +32,11 @@ from luminaguard.vm.backends.firecracker.machine import FirecrackerMachine, Orig
 from luminaguard.vm.backends.firecracker.shape import shape_digest, shape_of
 from luminaguard.vm.backends.firecracker.template import LoadedTemplate, MemoryMode, load_template
 from luminaguard.vm.backends.firecracker.version import Version, program_version, require_known
-from luminaguard.vm.backends.qemu.accelerator import ProbeCache, host_identity
-from luminaguard.vm.backends.qemu.cold import agent_digest
-from luminaguard.vm.backends.qemu.imagecheck import ImageCheck
-from luminaguard.vm.backends.qemu.template import TemplateStore
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
+from luminaguard.vm.imagecheck import ImageCheck
+from luminaguard.vm.probecache import ProbeCache, host_identity
 from luminaguard.vm.spec import VmSpec
+from luminaguard.vm.templates import TemplateStore
 
 _BOOT_LIMIT_S = 15.0
 """A guest that has not answered by then never will: with KVM it takes less than a second."""
@@ -239,7 +239,7 @@ class FirecrackerHypervisor:
         if self._probe is None:
             host = await self._host()
             self._cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            cache = ProbeCache(self._cache_dir / "firecracker-probe.json")
+            cache = ProbeCache(self._cache_dir / "firecracker-probe.json", {"kvm"})
             identity = host_identity(host.identity)
             probe = cache.read(identity)
             if probe is None:

@@ -14,8 +14,8 @@ from anyio.to_thread import run_sync
 from luminaguard.errors import ImageError
 from luminaguard.image.image import GuestImage
 from luminaguard.image.initrd import hardening_cpio
+from luminaguard.vm.agentfiles import agent_archive, agent_digest
 from luminaguard.vm.backends.firecracker.kernel import uncompressed
-from luminaguard.vm.backends.qemu.cold import agent_archive, agent_digest
 from luminaguard.vm.directories import cache_lock
 from luminaguard.vm.hardening import HardeningProfile
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luminaguard.errors import HypervisorUnavailable
-from luminaguard.vm.backends.qemu.confinement.uids import can_switch_users
+from luminaguard.vm.confinement.uids import can_switch_users
 
 KVM = "/dev/kvm"
 FAULTS = "/dev/userfaultfd"

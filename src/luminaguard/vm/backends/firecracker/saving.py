@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from luminaguard.errors import TemplateError
-from luminaguard.vm.backends.qemu.template import STATE, write_template
 from luminaguard.vm.linux import read_at
+from luminaguard.vm.templates import STATE, write_template
 
 _STATE_LIMIT_BYTES = 64 * 1024**2
 

@@ -10,8 +10,8 @@ from hashlib import sha256
 from luminaguard.domain.calls import canonical_json
 from luminaguard.vm.backends.firecracker.api.bodies import Drive, MachineConfig, Vsock
 from luminaguard.vm.backends.firecracker.room import READ_ONLY, WRITABLE
-from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
-from luminaguard.vm.backends.qemu.confinement.jail import Limits
+from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
+from luminaguard.vm.confinement.jail import Limits
 from luminaguard.vm.hardening import STRICT, HardeningProfile, Lsm
 from luminaguard.vm.spec import VmSpec
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from luminaguard.errors import TemplateError
-from luminaguard.vm.backends.qemu.memory import load_memory, sealed_copy
-from luminaguard.vm.backends.qemu.template import RAM, read_manifest, read_state
 from luminaguard.vm.hypervisor import Template
 from luminaguard.vm.linux import NO_FOLLOW, memory_file
+from luminaguard.vm.savedmemory import load_memory, sealed_copy
+from luminaguard.vm.templates import RAM, read_manifest, read_state
 
 
 class MemoryMode(StrEnum):

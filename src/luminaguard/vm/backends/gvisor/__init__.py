@@ -1,6 +1,5 @@
 """gVisor: machines whose kernel is a program. For hosts without usable hardware virtualization.
 
 `backend` offers it, `machine` is one guest, `sandbox` starts and ends runsc, `bundle` writes what
-runsc is told, `trees` turns images into directories, `jail` reads back what holds, `runsc` finds
-the program and knows its versions.
+runsc is told, `jail` reads back what holds, `runsc` finds the program and knows its versions.
 """

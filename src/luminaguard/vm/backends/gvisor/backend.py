@@ -1,9 +1,6 @@
 """The gVisor hypervisor: a kernel in a program, near native speed where nothing virtualizes."""
 
-import json
 import os
-import secrets
-import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -20,19 +17,21 @@ from luminaguard.errors import (
     VmError,
 )
 from luminaguard.image.image import GuestImage
+from luminaguard.vm.backends.gvisor import statx
 from luminaguard.vm.backends.gvisor.bundle import Bundle
 from luminaguard.vm.backends.gvisor.jail import MINIMUM, read_sandbox_jail
 from luminaguard.vm.backends.gvisor.machine import GvisorMachine
 from luminaguard.vm.backends.gvisor.runsc import Runsc, find_runsc
-from luminaguard.vm.backends.gvisor.sandbox import Order, Sandbox
-from luminaguard.vm.backends.gvisor.trees import Roots
-from luminaguard.vm.backends.qemu.accelerator import host_identity
-from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
-from luminaguard.vm.backends.qemu.confinement.cgroups.machine import Cgroups
-from luminaguard.vm.backends.qemu.confinement.undertaker import Undertaker
+from luminaguard.vm.backends.gvisor.sandbox import THREADS, Order, Sandbox
+from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
+from luminaguard.vm.confinement.cgroups.machine import Cgroups
+from luminaguard.vm.confinement.undertaker import Undertaker
 from luminaguard.vm.directories import make_private
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
 from luminaguard.vm.linux import user_id
+from luminaguard.vm.owned import OwnedDirectory, make_owned, remove_dead
+from luminaguard.vm.probecache import ProbeCache, host_identity
+from luminaguard.vm.roots import Roots
 from luminaguard.vm.spec import GUEST_UID, VmSpec
 
 _BOOT_LIMIT_S = 60.0
@@ -40,9 +39,10 @@ _PROBE_LIMIT_S = 10.0
 _PROBE_MEMORY_MIB = 256
 _BESIDE_GUEST_BYTES = 512 * 1024**2
 """Resident memory of sentry and gofer themselves, and files that they keep in memory."""
-_PROCESSES = 4096
-"""Threads on the host: the sentry's own, and under ptrace one for each of the guest's."""
 _PROBE_FILE = "gvisor-probe.json"
+_PLATFORMS = frozenset({"kvm", "systrap", "ptrace"})
+_HOMES = "gvisor"
+"""Directory of the machines' directories, in the runtime directory."""
 _NO_TEMPLATES = "gVisor keeps no templates: its machines are booted for every use"
 
 
@@ -59,6 +59,7 @@ class GvisorHypervisor:
         *,
         allow_missing: frozenset[str] = frozenset(),
         image: GuestImage | None = None,
+        probe_limit_s: float = _PROBE_LIMIT_S,
     ) -> None:
         """Keep where things lie.
 
@@ -67,12 +68,16 @@ class GvisorHypervisor:
             runtime_dir: Private directory of this user's running LuminaGuard.
             allow_missing: Jail layers that the user's configuration waives, by name.
             image: What `probe` boots.
+            probe_limit_s: Longest that a guest may take to come up on a platform that is tried.
         """
         self._cache_dir = cache_dir
         self._runtime_dir = runtime_dir
         self._allow_missing = allow_missing
         self._image = image
+        self._probe_limit_s = probe_limit_s
         self._roots = Roots(cache_dir)
+        self._homes = runtime_dir / _HOMES
+        self._swept = False
         self._undertaker = Undertaker()
         self._cgroups = Cgroups(self._undertaker.mark)
         self._runsc: Runsc | None = None
@@ -82,6 +87,7 @@ class GvisorHypervisor:
     def close(self) -> None:
         """Let go of the watch over machines: end those first."""
         self._undertaker.close()
+        self._roots.close()
 
     async def probe(self) -> Probe:
         """Find the platform that a guest boots on; remembered until the host changes.
@@ -122,16 +128,15 @@ class GvisorHypervisor:
 
     async def _start(self, spec: VmSpec, platform: str, limit_s: float) -> GvisorMachine:
         runsc = await self._program()
-        root = await run_sync(self._roots.of, spec.image)
+        root = await self._root(spec.image)
         private = await run_sync(make_private, self._runtime_dir)
-        name = f"{self._undertaker.mark}-{secrets.token_hex(4)}"
-        bundle = Bundle(directory=self._runtime_dir / name, uid=GUEST_UID if user_id() == 0 else 0)
+        home = await run_sync(self._home)
+        bundle = Bundle(directory=home.path, uid=GUEST_UID if user_id() == 0 else 0)
         cgroup = self._cgroups.make(_limits(spec))
         self._undertaker.start(self._cgroups.parents)
-        order = Order(runsc=runsc, platform=platform, name=name, bundle=bundle, cgroup=cgroup)
+        order = Order(runsc=runsc, platform=platform, home=home, bundle=bundle, cgroup=cgroup)
         sandbox: Sandbox | None = None
         try:
-            bundle.directory.mkdir(mode=0o700)
             await run_sync(bundle.write, root, spec.profile)
             sandbox = Sandbox.start(order)
             await self._greet(sandbox, limit_s)
@@ -141,9 +146,21 @@ class GvisorHypervisor:
                 if sandbox is not None:
                     await sandbox.end()
                 await cgroup.remove()
-                await run_sync(lambda: shutil.rmtree(bundle.directory, ignore_errors=True))
+                await run_sync(home.remove)
             raise
         return GvisorMachine(sandbox, bundle, isolation, spec)
+
+    async def _root(self, image: GuestImage) -> Path:
+        if not statx.needed():
+            return await self._roots.of(image)
+        return await self._roots.of(image, variant=statx.VARIANT, addition=statx.install)
+
+    def _home(self) -> OwnedDirectory:
+        """Return a new machine's directory; the first time, remove those of killed LuminaGuards."""
+        if not self._swept:
+            remove_dead(self._homes)
+            self._swept = True
+        return make_owned(self._homes, f"{self._undertaker.mark}-")
 
     async def _greet(self, sandbox: Sandbox, limit_s: float) -> None:
         try:
@@ -191,11 +208,12 @@ class GvisorHypervisor:
                 identity = host_identity(
                     f"{runsc.path} {about.st_size} {about.st_mtime_ns} {user_id()}"
                 )
-                kept = self._cache_dir / _PROBE_FILE
-                self._probe = _read(kept, identity, runsc)
+                cache = ProbeCache(self._cache_dir / _PROBE_FILE, _PLATFORMS)
+                self._probe = cache.read(identity)
                 if self._probe is None:
                     self._probe = await self._try(image, runsc)
-                    await run_sync(_write, kept, identity, self._probe)
+                    with suppress(OSError):  # then it is tried once more
+                        await run_sync(cache.write, identity, self._probe)
             return self._probe
 
     async def _try(self, image: GuestImage, runsc: Runsc) -> Probe:
@@ -205,7 +223,7 @@ class GvisorHypervisor:
             reason = _device_problem(platform)
             if reason is None:
                 try:
-                    machine = await self._start(spec, platform, _PROBE_LIMIT_S)
+                    machine = await self._start(spec, platform, self._probe_limit_s)
                 except HypervisorUnavailable:
                     raise
                 except VmError as problem:
@@ -233,29 +251,7 @@ def _device_problem(platform: str) -> str | None:
 def _limits(spec: VmSpec) -> CgroupLimits:
     return CgroupLimits(
         memory_bytes=spec.memory_mib * 1024**2 + _BESIDE_GUEST_BYTES,
-        processes=_PROCESSES,
+        processes=THREADS,
         cpus=spec.vcpus + 1.0,
         weight=100 * spec.vcpus,
     )
-
-
-def _read(path: Path, identity: str, runsc: Runsc) -> Probe | None:
-    """Return what was found under the same circumstances, None otherwise."""
-    try:
-        kept: object = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    match kept:
-        case {"identity": str(of), "platform": str(platform)} if of == identity:
-            return _probe(platform, runsc, ()) if platform in runsc.platforms else None
-        case _:
-            return None
-
-
-def _write(path: Path, identity: str, probe: Probe) -> None:
-    fresh = path.with_name(f".{path.name}-{os.getpid()}")
-    with suppress(OSError):  # then it is tried once more
-        fresh.write_text(
-            json.dumps({"identity": identity, "platform": probe.accelerator}), encoding="utf-8"
-        )
-        fresh.replace(path)

@@ -3,13 +3,11 @@
 Source: OCI runtime specification 1.0.2, config.md and config-linux.md.
 """
 
-import importlib.util
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from luminaguard.errors import ImageError
+from luminaguard.vm.agentfiles import copy_agent
 from luminaguard.vm.hardening import HardeningProfile
 
 _HOST = "/mnt"
@@ -56,7 +54,7 @@ class Bundle:
         """
         for place in (self.shown, self.lower, self.state, self.shown / "agent"):
             place.mkdir(mode=0o755)
-        _copy_agent(self.shown / "agent" / "luminaguard_guest")
+        copy_agent(self.shown / "agent" / "luminaguard_guest")
         (self.shown / "profile.json").write_bytes(profile.to_bytes())
         self.limit_scratch(0)
         config = json.dumps(self._config(root, profile), indent=1)
@@ -108,16 +106,3 @@ class Bundle:
                 "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")]
             },
         }
-
-
-def _copy_agent(target: Path) -> None:
-    """Copy the guest agent's sources, and nothing that may lie beside them."""
-    found = importlib.util.find_spec("luminaguard_guest")
-    places = found.submodule_search_locations if found is not None else None
-    if not places:
-        raise ImageError("the guest agent is not installed", hint="reinstall luminaguard")
-    target.mkdir(mode=0o755)
-    source = Path(next(iter(places)))
-    for name in sorted(os.listdir(source)):
-        if name.endswith(".py"):
-            (target / name).write_bytes((source / name).read_bytes())

@@ -7,7 +7,7 @@ from anyio.to_thread import run_sync
 
 from luminaguard.domain.isolation import Isolation
 from luminaguard.errors import GuestLost, TemplateError, VmStateError
-from luminaguard.vm.backends.gvisor import trees
+from luminaguard.vm import trees
 from luminaguard.vm.backends.gvisor.bundle import Bundle
 from luminaguard.vm.backends.gvisor.sandbox import Sandbox
 from luminaguard.vm.hypervisor import GuestMount

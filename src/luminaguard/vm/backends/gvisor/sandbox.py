@@ -6,7 +6,6 @@ the guest's agent ends itself when the socket closes; the undertaker sees to wha
 """
 
 import os
-import shutil
 import socket
 import subprocess
 from contextlib import suppress
@@ -19,11 +18,13 @@ from anyio.to_thread import run_sync
 from luminaguard.errors import GuestLost, VmError
 from luminaguard.vm.backends.gvisor.bundle import Bundle
 from luminaguard.vm.backends.gvisor.runsc import Runsc
-from luminaguard.vm.backends.qemu.confinement.cgroups.machine import MachineCgroup
-from luminaguard.vm.backends.qemu.confinement.hosttools import tool
 from luminaguard.vm.channel import Channel
+from luminaguard.vm.confinement.cgroups.machine import MachineCgroup
+from luminaguard.vm.confinement.hosttools import tool
+from luminaguard.vm.confinement.jail import counts_apart
 from luminaguard.vm.guest import GuestClient
 from luminaguard.vm.linux import kill_process, process_handle, quiet_pipe, user_id
+from luminaguard.vm.owned import OwnedDirectory
 
 _ENTER = (
     'for place do shift; [ "$place" = -- ] && break; echo 0 >"$place" 2>/dev/null; done; exec "$@"'
@@ -32,6 +33,8 @@ _ENTER = (
 _APART = ("--pid", "--cgroup", "--mount-proc", "--fork", "--kill-child=KILL")
 """A pid namespace around all of runsc: under ptrace it makes none, and the namespace's end is
 certain to be the end of everything in it."""
+THREADS = 4096
+"""On the host: the sentry's own, and under ptrace one for each of the guest's."""
 _END_LIMIT_S = 10.0
 _CONTROL_LIMIT_S = 20.0
 _MESSAGE_BYTES = 4096
@@ -44,10 +47,16 @@ class Order:
 
     runsc: Runsc
     platform: str
-    name: str
-    """The container's; it carries the owner's mark into every command line."""
+    home: OwnedDirectory
+    """The machine's directory, whose name carries the owner's mark into every command line."""
     bundle: Bundle
+    """What is in it."""
     cgroup: MachineCgroup
+
+    @property
+    def name(self) -> str:
+        """The container's."""
+        return self.home.path.name
 
     @property
     def prefix(self) -> list[str]:
@@ -194,7 +203,7 @@ class Sandbox:
             os.close(handle)
         os.close(self._messages)
         await self.cgroup.remove()
-        await run_sync(shutil.rmtree, self._order.bundle.directory, True)  # noqa: FBT003 - its own
+        await run_sync(self._order.home.remove)
 
 
 def _command(order: Order) -> list[str]:
@@ -203,7 +212,7 @@ def _command(order: Order) -> list[str]:
         *(tool("setpriv"), "--pdeathsig", "KILL", "--"),
         *(tool("prlimit"), "--core=0:0", "--"),
         *("/bin/sh", "-c", _ENTER, "sh", *order.cgroup.joins, "--"),
-        *(tool("unshare"), *_own_user(), *_APART, "--"),
+        *(tool("unshare"), *_own_user(), *_APART, "--", *_own_count()),
         *(*order.prefix, "run", "--bundle", str(order.bundle.directory), order.name),
     ]
 
@@ -211,6 +220,16 @@ def _command(order: Order) -> list[str]:
 def _own_user() -> tuple[str, ...]:
     """Return what an ordinary user needs to make namespaces."""
     return () if user_id() == 0 else ("--user", "--map-root-user")
+
+
+def _own_count() -> tuple[str, ...]:
+    """Return what bounds an ordinary user's sandbox where no control group does: its own threads.
+
+    Set inside the user namespace, the limit counts what is in there and nothing else of the user.
+    Root's sandboxes have a control group; root itself is under no such limit.
+    """
+    apart = user_id() != 0 and counts_apart()
+    return (tool("prlimit"), f"--nproc={THREADS}", "--") if apart else ()
 
 
 def _descendants(parent: int) -> list[int]:

@@ -3,20 +3,15 @@
 That `/dev/kvm` opens proves nothing: on some hosts it does, and stock guests never come up.
 """
 
-import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
-from typing import cast
 
-from luminaguard.domain.calls import canonical_json
 from luminaguard.domain.isolation import Tier
 from luminaguard.errors import HypervisorUnavailable
-from luminaguard.vm.backends.qemu.architecture import X86_64, Architecture, host_architecture
-from luminaguard.vm.backends.qemu.confinement.uids import can_switch_users
+from luminaguard.vm.architecture import X86_64, Architecture, host_architecture
+from luminaguard.vm.confinement.uids import can_switch_users
 from luminaguard.vm.hypervisor import Probe
 
 
@@ -89,6 +84,11 @@ def candidates_for(platform: str, architecture: Architecture) -> tuple[Accelerat
     return CANDIDATES.get(platform, (TCG,))
 
 
+def accelerator_names() -> frozenset[str]:
+    """Return what a probe may name on this system."""
+    return frozenset(one.name for one in CANDIDATES.get(sys.platform, (TCG,)))
+
+
 def by_name(name: str) -> Accelerator:
     """Return the accelerator that a probe named."""
     return next(one for one in CANDIDATES[sys.platform] if one.name == name)
@@ -129,74 +129,7 @@ def device_problem(accelerator: Accelerator) -> str | None:
     if not os.path.exists(device):
         return f"{device} does not exist"
     if not os.access(device, os.R_OK | os.W_OK):
-        return f"{device} may not be opened by this user"
+        return f"{device} may not be opened by this user: add it to the device's group (kvm)"
     if can_switch_users() and os.stat(device).st_mode & 0o066 == 0:
         return f"{device} is for root only, and machines never run as root: give it to a group"
     return None
-
-
-class ProbeCache:
-    """Remembers a probe until QEMU, the image, the boot or the device changes."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self, identity: str) -> Probe | None:
-        """Return what was found under the same circumstances, None otherwise."""
-        try:
-            kept = cast("dict[str, object]", json.loads(self._path.read_bytes()))
-            if kept["identity"] != identity:
-                return None
-            tried = cast("list[list[str]]", kept["tried"])
-            return Probe(
-                tier=Tier(str(kept["tier"])),
-                accelerator=by_name(str(kept["accelerator"])).name,
-                version=str(kept["version"]),
-                tried=tuple((name, reason) for name, reason in tried),
-            )
-        except (OSError, ValueError, KeyError, TypeError, StopIteration):
-            return None
-
-    def write(self, identity: str, probe: Probe) -> None:
-        """Keep a probe; the file is replaced as a whole."""
-        content = canonical_json(
-            {
-                "identity": identity,
-                "tier": probe.tier.value,
-                "accelerator": probe.accelerator,
-                "version": probe.version,
-                "tried": [list(pair) for pair in probe.tried],
-            }
-        )
-        unfinished = self._path.with_name(f".{self._path.name}-{os.getpid()}")
-        try:
-            unfinished.write_bytes(content)
-            unfinished.replace(self._path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-
-
-def host_identity(*facts: str) -> str:
-    """Return a digest of what a probe's result depends on: the given facts, boot and devices."""
-    seen = [*facts, sys.platform, _boot_id()]
-    for one in CANDIDATES.get(sys.platform, ()):
-        if one.device is None:
-            continue
-        try:
-            about = os.stat(one.device)
-        except OSError:
-            seen.append(f"{one.device}: none")
-        else:
-            usable = os.access(one.device, os.R_OK | os.W_OK)
-            state = [about.st_dev, about.st_ino, about.st_mode, about.st_gid, usable]
-            seen.append(f"{one.device}: {state}")
-    return sha256(canonical_json(seen)).hexdigest()
-
-
-def _boot_id() -> str:
-    """Return what changes with every start of this host; its uptime-free kernel text elsewhere."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
-            return source.read().strip()
-    except OSError:
-        return "unknown"

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import subprocess
 import time
 import weakref
 from collections.abc import Callable
@@ -13,29 +12,30 @@ import anyio
 from anyio.to_thread import run_sync
 
 from luminaguard.domain.calls import canonical_json
-from luminaguard.errors import GuestLost, HypervisorUnavailable, TemplateError, VmError
+from luminaguard.errors import GuestLost, HypervisorUnavailable, TemplateError
 from luminaguard.image.image import GuestImage
+from luminaguard.vm.agentfiles import agent_digest
 from luminaguard.vm.backends.qemu import cold
 from luminaguard.vm.backends.qemu.accelerator import (
     Accelerator,
-    ProbeCache,
+    accelerator_names,
     by_name,
     find_accelerator,
-    host_identity,
 )
 from luminaguard.vm.backends.qemu.command import Shape, clone_command, shape_digest
-from luminaguard.vm.backends.qemu.imagecheck import RECORD, ImageCheck
 from luminaguard.vm.backends.qemu.launch import Files, Launched, Launcher, find_qemu
 from luminaguard.vm.backends.qemu.loaded import LoadedTemplate, open_template
 from luminaguard.vm.backends.qemu.machine import IGNORE_SHARED, Origin, QemuMachine
-from luminaguard.vm.backends.qemu.template import TemplateStore
+from luminaguard.vm.backends.qemu.version import qemu_version
 from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
+from luminaguard.vm.imagecheck import RECORD, ImageCheck
 from luminaguard.vm.linux import memory_file
+from luminaguard.vm.probecache import ProbeCache, host_identity
 from luminaguard.vm.spec import VmSpec
+from luminaguard.vm.templates import TemplateStore
 
 _FIRST_ANSWER_LIMIT_S = 30.0
-_VERSION_LIMIT_S = 20.0
 _PROBE_MEMORY_MIB = 256
 _REHEARSAL_SCRATCH_BYTES = 64 * 1024 * 1024
 
@@ -230,7 +230,7 @@ class QemuHypervisor:
         if self._probe is None:
             binary = find_qemu()
             self._cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            cache = ProbeCache(self._cache_dir / "qemu-probe.json")
+            cache = ProbeCache(self._cache_dir / "qemu-probe.json", accelerator_names())
             identity = host_identity(_binary_identity(binary))
             probe = cache.read(identity)
             if probe is None:
@@ -273,7 +273,7 @@ def _template_key(spec: VmSpec, shape: Shape) -> str:
         "accelerator": shape.accelerator.name,
         "host-cpu": "" if shape.accelerator.emulated else _host_cpu(),
         "image": spec.image.digest,
-        "agent": cold.agent_digest(),
+        "agent": agent_digest(),
         "command": shape_digest(shape),
     }
     return sha256(canonical_json(facts)).hexdigest()
@@ -292,23 +292,3 @@ def _host_cpu() -> str:
     except OSError:
         kept = [platform.processor()]
     return f"{platform.release()} {sorted(set(kept))}"
-
-
-def qemu_version(binary: str) -> str:
-    """Return what QEMU says of its version. Blocking.
-
-    Raises:
-        VmError: it says nothing.
-    """
-    try:
-        shown = subprocess.run(
-            [binary, "--version"],
-            capture_output=True,
-            timeout=_VERSION_LIMIT_S,
-            check=True,
-            text=True,
-            env={"LC_ALL": "C"},
-        ).stdout
-    except (OSError, subprocess.SubprocessError) as problem:
-        raise VmError(f"{binary} does not tell its version: {problem}") from problem
-    return shown.splitlines()[0].removeprefix("QEMU emulator version ")

@@ -1,13 +1,9 @@
 """Booting a guest from its image: the slow way, once per template, and the way to probe a host."""
 
-import importlib.util
 import os
 import re
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from functools import cache
-from hashlib import sha256
-from pathlib import Path
 
 import anyio
 from anyio.to_thread import run_sync
@@ -21,12 +17,13 @@ from luminaguard.errors import (
     WireError,
 )
 from luminaguard.image.image import GuestImage
-from luminaguard.image.initrd import agent_cpio, hardening_cpio
+from luminaguard.image.initrd import hardening_cpio
+from luminaguard.vm.agentfiles import agent_archive
 from luminaguard.vm.backends.qemu.command import Shape, boot_command
 from luminaguard.vm.backends.qemu.launch import Files, Launched, Launcher
-from luminaguard.vm.backends.qemu.memory import sealed_copy
 from luminaguard.vm.hardening import HardeningProfile
 from luminaguard.vm.linux import memory_file, read_at
+from luminaguard.vm.savedmemory import sealed_copy
 
 _USER_SPACE = b"Run /init as init process"
 """The kernel's last word before the first program starts. Source: Linux, init/main.c."""
@@ -36,22 +33,6 @@ _CONSOLE_POLL_S = 0.02
 _CONSOLE_LIMIT_S = 20.0
 _CONSOLE_LINES = 12
 _CONSOLE_BYTES = 256 * 1024
-
-
-@cache
-def agent_archive() -> bytes:
-    """Return the guest agent as the second part of the initial RAM disk."""
-    found = importlib.util.find_spec("luminaguard_guest")
-    places = found.submodule_search_locations if found is not None else None
-    if not places:
-        raise ImageError("the guest agent is not installed", hint="reinstall luminaguard")
-    return agent_cpio(Path(places[0]))
-
-
-@cache
-def agent_digest() -> str:
-    """Return what changes with the guest agent's sources."""
-    return sha256(agent_archive()).hexdigest()
 
 
 @contextmanager

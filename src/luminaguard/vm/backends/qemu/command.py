@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from luminaguard.domain.calls import canonical_json
+from luminaguard.vm.architecture import Architecture, host_architecture
 from luminaguard.vm.backends.qemu.accelerator import Accelerator
-from luminaguard.vm.backends.qemu.architecture import Architecture, host_architecture
 from luminaguard.vm.hardening import STRICT, HardeningProfile, Lsm
 
 AGENT_PORT = "luminaguard.agent"

@@ -13,24 +13,24 @@ from anyio.to_thread import run_sync
 
 from luminaguard.domain.isolation import Isolation
 from luminaguard.errors import GuestLost, HypervisorUnavailable, VmError
-from luminaguard.vm.backends.qemu.architecture import host_architecture
+from luminaguard.vm.architecture import host_architecture
 from luminaguard.vm.backends.qemu.command import Shape, Wiring
-from luminaguard.vm.backends.qemu.confinement.apparmor import AppArmor, find_profile
-from luminaguard.vm.backends.qemu.confinement.berth import Berth, Berths
-from luminaguard.vm.backends.qemu.confinement.cgroups.limits import CgroupLimits
-from luminaguard.vm.backends.qemu.confinement.cgroups.machine import MachineCgroup
-from luminaguard.vm.backends.qemu.confinement.jail import (
+from luminaguard.vm.backends.qemu.qmp import Qmp
+from luminaguard.vm.channel import Channel
+from luminaguard.vm.confinement.apparmor import AppArmor, find_profile
+from luminaguard.vm.confinement.berth import Berth, Berths
+from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
+from luminaguard.vm.confinement.cgroups.machine import MachineCgroup
+from luminaguard.vm.confinement.jail import (
     NAMESPACE_LAYERS,
     Confinement,
     Limits,
 )
-from luminaguard.vm.backends.qemu.confinement.jailroot import JailRoot, existing_root, prepare_root
-from luminaguard.vm.backends.qemu.confinement.process import VmmProcess
-from luminaguard.vm.backends.qemu.confinement.readback import read_jail, require_minimum
-from luminaguard.vm.backends.qemu.confinement.undertaker import Undertaker
-from luminaguard.vm.backends.qemu.confinement.userns import namespaces_refused
-from luminaguard.vm.backends.qemu.qmp import Qmp
-from luminaguard.vm.channel import Channel
+from luminaguard.vm.confinement.jailroot import JailRoot, existing_root, prepare_root
+from luminaguard.vm.confinement.process import VmmProcess
+from luminaguard.vm.confinement.readback import read_jail, require_minimum
+from luminaguard.vm.confinement.undertaker import Undertaker
+from luminaguard.vm.confinement.userns import namespaces_refused
 from luminaguard.vm.directories import cache_lock, make_private
 from luminaguard.vm.guest import GuestClient
 

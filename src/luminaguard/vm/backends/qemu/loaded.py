@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from anyio.to_thread import run_sync
 
 from luminaguard.errors import TemplateError
-from luminaguard.vm.backends.qemu.memory import load_memory, sealed_copy
-from luminaguard.vm.backends.qemu.template import RAM, read_manifest, read_state
 from luminaguard.vm.hypervisor import Template
 from luminaguard.vm.linux import memory_file
+from luminaguard.vm.savedmemory import load_memory, sealed_copy
+from luminaguard.vm.templates import RAM, read_manifest, read_state
 
 
 class LoadedTemplate:

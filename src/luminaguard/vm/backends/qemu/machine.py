@@ -13,10 +13,10 @@ from luminaguard.domain.calls import JsonValue
 from luminaguard.errors import GuestLost, TemplateError
 from luminaguard.vm.backends.qemu.command import NODE_SCRATCH, NODE_WORKSPACE, Shape
 from luminaguard.vm.backends.qemu.launch import Launched
-from luminaguard.vm.backends.qemu.template import STATE, write_template
 from luminaguard.vm.hypervisor import GuestMount
 from luminaguard.vm.lifecycle import VmEvent, after
 from luminaguard.vm.living import LivingMachine
+from luminaguard.vm.templates import STATE, write_template
 
 _SAVE_LIMIT_S = 60.0
 _SAVE_POLL_S = 0.005

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from luminaguard.vm.backends.firecracker.host import FAULTS, KVM, Programs
 from luminaguard.vm.backends.firecracker.room import READ_ONLY, WRITABLE
-from luminaguard.vm.backends.qemu.confinement.hosttools import tool
-from luminaguard.vm.backends.qemu.confinement.jail import Limits
+from luminaguard.vm.confinement.hosttools import tool
+from luminaguard.vm.confinement.jail import Limits
 
 API_SOCKET = "api.sock"
 _INNER_UID = 65533

@@ -22,17 +22,17 @@ from luminaguard.vm.backends.firecracker.launched import Launched, TemplateMemor
 from luminaguard.vm.backends.firecracker.pipes import MetricsTail, Tail
 from luminaguard.vm.backends.firecracker.room import READ_ONLY, WRITABLE, Room, sweep
 from luminaguard.vm.backends.firecracker.shape import LOG, METRICS, Shape
-from luminaguard.vm.backends.qemu.confinement.berth import Berth
-from luminaguard.vm.backends.qemu.confinement.cgroups.machine import Cgroups
-from luminaguard.vm.backends.qemu.confinement.process import VmmProcess
-from luminaguard.vm.backends.qemu.confinement.readback import (
+from luminaguard.vm.confinement.berth import Berth
+from luminaguard.vm.confinement.cgroups.machine import Cgroups
+from luminaguard.vm.confinement.process import VmmProcess
+from luminaguard.vm.confinement.readback import (
     SEALED_TEMPLATE,
     read_jail,
     require_minimum,
 )
-from luminaguard.vm.backends.qemu.confinement.uids import lease_uid
-from luminaguard.vm.backends.qemu.confinement.undertaker import Undertaker
-from luminaguard.vm.backends.qemu.confinement.userns import namespaces_refused
+from luminaguard.vm.confinement.uids import lease_uid
+from luminaguard.vm.confinement.undertaker import Undertaker
+from luminaguard.vm.confinement.userns import namespaces_refused
 from luminaguard.vm.directories import make_private
 from luminaguard.vm.linux import quiet_pipe
 

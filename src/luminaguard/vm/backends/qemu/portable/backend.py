@@ -23,19 +23,16 @@ from luminaguard.errors import (
     VmError,
 )
 from luminaguard.image.image import GuestImage
+from luminaguard.vm.agentfiles import agent_archive
+from luminaguard.vm.architecture import host_architecture
 from luminaguard.vm.backends.qemu.accelerator import (
     Accelerator,
-    ProbeCache,
+    accelerator_names,
     by_name,
     candidates_for,
     find_accelerator,
-    host_identity,
 )
-from luminaguard.vm.backends.qemu.architecture import host_architecture
-from luminaguard.vm.backends.qemu.backend import qemu_version
-from luminaguard.vm.backends.qemu.cold import agent_archive
 from luminaguard.vm.backends.qemu.command import Shape
-from luminaguard.vm.backends.qemu.confinement.readback import require_minimum
 from luminaguard.vm.backends.qemu.portable.command import Wiring, boot_command
 from luminaguard.vm.backends.qemu.portable.engine import PortableEngine
 from luminaguard.vm.backends.qemu.portable.jail import portable_jail
@@ -43,13 +40,16 @@ from luminaguard.vm.backends.qemu.portable.places import find_portable_qemu
 from luminaguard.vm.backends.qemu.portable.process import PlainProcess
 from luminaguard.vm.backends.qemu.portable.transport import Line, make_line
 from luminaguard.vm.backends.qemu.qmp import Qmp
+from luminaguard.vm.backends.qemu.version import qemu_version
 from luminaguard.vm.bootfiles import boot_files
 from luminaguard.vm.channel import Channel
+from luminaguard.vm.confinement.readback import require_minimum
 from luminaguard.vm.console import last_lines
 from luminaguard.vm.directories import make_private
 from luminaguard.vm.engine import EngineMachine
 from luminaguard.vm.guest import GuestClient
 from luminaguard.vm.hypervisor import Capabilities, Probe, Template
+from luminaguard.vm.probecache import ProbeCache, host_identity
 from luminaguard.vm.slots import CONSOLE, PrivateDirectory, sweep
 from luminaguard.vm.spec import VmSpec
 
@@ -134,7 +134,7 @@ class PortableQemu:
             binary = find_portable_qemu(host_architecture())
             await run_sync(sweep, self._parent)
             self._cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            cache = ProbeCache(self._cache_dir / "qemu-portable-probe.json")
+            cache = ProbeCache(self._cache_dir / "qemu-portable-probe.json", accelerator_names())
             version = await run_sync(qemu_version, binary)
             identity = host_identity(binary, version, *sorted(self._allow_missing))
             self._probe = cache.read(identity)

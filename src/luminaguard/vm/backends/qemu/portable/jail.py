@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from luminaguard.domain.isolation import Jail
-from luminaguard.vm.backends.qemu.confinement.readback import PRIVATE_RUNTIME, SEALED_TEMPLATE
+from luminaguard.vm.confinement.readback import PRIVATE_RUNTIME, SEALED_TEMPLATE
 
 _SYSTEMS: Mapping[str, str] = {"darwin": "macOS", "win32": "Windows", "linux": "this backend"}
 _SANDBOX = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 
 from luminaguard.errors import HypervisorUnavailable
-from luminaguard.vm.backends.qemu.architecture import Architecture
+from luminaguard.vm.architecture import Architecture
 
 _HOMEBREW = ("/opt/homebrew/bin", "/usr/local/bin")
 """On Apple silicon and on Intel. Source: Homebrew documentation, "Installation"."""

@@ -1,0 +1,1 @@
+"""Cards as bytes between processes, and out of the audit log again."""

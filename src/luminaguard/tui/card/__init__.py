@@ -1,0 +1,1 @@
+"""The Diff Card as a widget: `CardView`."""
