@@ -28,6 +28,8 @@ _BLOCKS = frozenset({
 """Where a line may end between two parts."""
 _CONTINUES = frozenset({"|", "|&", "&&", "||"})
 """What a line may end behind."""
+_BEFORE_COMMENT = frozenset(b" \t\n;&|()#")
+"""What may stand before a comment (or it is the first): in `{ ls; }#; rm x; }` there is none."""
 _LOOSE = frozenset({"string", "heredoc_body"})
 
 
@@ -73,6 +75,8 @@ def _gap(top: "Node", source: bytes, level: int = 0) -> int | None:
         node, depth = stack.pop()
         if depth > MAX_DEPTH or not _blank(source[at : node.start_byte]):
             return at
+        if node.type == "comment" and source[max(0, node.start_byte - 1)] not in _BEFORE_COMMENT:
+            return node.start_byte
         children = [] if node.type in _OPAQUE else node.children
         if node.type in _LOOSE:
             for child in children:
