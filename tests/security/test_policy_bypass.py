@@ -161,7 +161,10 @@ BYPASSES: dict[str, list[str]] = {
         "'ls '", "''", "'' ls", "\"ls -la\"",
     ],
     "another parser would differ": [
-        "{ ls; }#; rm x; }", "(ls)#\nrm x", "echo \"a\"#; rm x", "[1&1]", "[ a & rm x ]", "[ a | rm x ]", "[ a && rm x ]", "[ a || rm x ]", "[ a ; rm x ]",
+        "{ ls; }#; rm x; }",
+        "echo x; (ls)#\nrm x", "[[ -f || x ]] && ls",
+        "echo \"a\"#; rm x", "[1&1]", "[ a & rm x ]", "[ a | rm x ]", "[ a && rm x ]",
+        "[ a || rm x ]", "[ a ; rm x ]",
         "[ a > x ]", "[ a < .env ]", "[[ a & rm x ]]", "[ a\nrm x ]", "[a ]", "[ a]",
         "ls | ls | dpkg -L bash\ncat .env && ls", "ls | wc -l\nrm x && ls",
         "ls | ls | ls a\nrm x || ls",
