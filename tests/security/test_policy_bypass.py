@@ -44,6 +44,7 @@ BYPASSES: dict[str, list[str]] = {
         "GIT_EXTERNAL_DIFF=./x git diff", "HOME=/root; cat ~/.ssh/id_rsa", "PROMPT_COMMAND=x; ls",
     ],
     "options that run or write": [
+        "tar -tf host:/x", "yq -s x y", "git log --show-signature", "pip list --outdated",
         "find . -exec rm {} +", "find . -delete", "find . -fprint x", "find . -execdir a b",
         "find . -ok a", "find . -fls x", "find . -fprintf x y", "rg --pre x y", "rg -z x",
         "sed -i s/a/b/ f", "sed e", "sed 's/a/b/e' f", "sed 's/a/b/w y' f", "sed -n '1w y' f",
@@ -114,6 +115,10 @@ BYPASSES: dict[str, list[str]] = {
         "ls " + "\u0301" * 10, "ls \U000e0041", "cat \u180e.env", "ls\x85rm x",
     ],
     "paths": [
+        "cat /proc/self/root/etc/shadow", "cat /proc/self/cwd/.env", "man /root/.ssh/id_rsa",
+        "git diff -O.env", "git blame -S.env x", "find ./ ~ -type f -exec cat {} +",
+        "while read f; do cat $f; done < list", "cat `ls`", "x=\"$TOKEN\"; echo ${x}",
+        "for t in $TOKEN; do echo $t; done", "echo ${TOKEN:0:3}", "cat $HOME/.a*/cred*",
         "cat .env", "cat ./.env", "cat a/../.env", "cat .ENV", "cat .env/", "cat //root/.ssh/x",
         "cat /proc/self/environ", "cat /proc/../proc/1/mem", "cat '/dev/tcp/h/1'", "cat .env.local",
         "cd .ssh && cat x", "cd / && cat etc/shadow", "cat id_rsa", "grep x .netrc", "head .npmrc",
@@ -156,6 +161,11 @@ BYPASSES: dict[str, list[str]] = {
         "'ls '", "''", "'' ls", "\"ls -la\"",
     ],
     "another parser would differ": [
+        "{ ls; }#; rm x; }",
+        "echo x; (ls)#\nrm x", "[[ -f || x ]] && ls",
+        "echo \"a\"#; rm x", "[1&1]", "[ a & rm x ]", "[ a | rm x ]", "[ a && rm x ]",
+        "[ a || rm x ]", "[ a ; rm x ]",
+        "[ a > x ]", "[ a < .env ]", "[[ a & rm x ]]", "[ a\nrm x ]", "[a ]", "[ a]",
         "ls | ls | dpkg -L bash\ncat .env && ls", "ls | wc -l\nrm x && ls",
         "ls | ls | ls a\nrm x || ls",
         "cat 0< .env", "ls {fd}> x", "1=x ls", "--sort=x ls", "cat <<-E\n\t`rm x`\n\tE",

@@ -110,10 +110,11 @@ def agrees_with_referee(text: str) -> None:
     assert seen is not None, "green, but not shell"
     script = walked(text, CONTEXT.workspace)
     ours = [tuple(w.text if w.exact else None for w in c.words) for c in script.commands]
+    timed = [words for words in ours if words[:1] == ("time",)]  # a reserved word to the referee
+    ours += [words[at:] for words in timed for at in range(1, len(words))]
     names = {words[0] for words in ours if words}
-    behind_time = [words[1:] for words in ours if words[:1] == ("time",)]
     for words in seen:
-        if words[0] is None or words in behind_time:
+        if words[0] is None:
             continue
         assert words[0] in names, words
         assert None in words or words in ours, words
@@ -125,7 +126,7 @@ def test_the_referee_sees_no_command_that_the_policy_did_not_see() -> None:
             agrees_with_referee(text)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, derandomize=True)
 @given(safe, st.integers(0, 60), st.sampled_from(ACTIVE), st.sampled_from(ACTIVE))
 def test_what_is_green_after_a_mutation_is_read_alike_by_the_referee(
     command: str, at: int, one: str, other: str
@@ -135,7 +136,7 @@ def test_what_is_green_after_a_mutation_is_read_alike_by_the_referee(
         agrees_with_referee(text)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500, deadline=None, derandomize=True)
 @given(st.text(st.sampled_from("ab -/.'\"&;|$`(){}<>*?[]~!#\\\n\t=x1\u00e9"), max_size=40))
 def test_any_text_gets_a_verdict_and_a_green_one_is_shell(text: str) -> None:
     if lane_of(text) is Lane.GREEN:

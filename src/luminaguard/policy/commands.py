@@ -9,7 +9,7 @@ from luminaguard.policy.findings import Finding, pure_read, shown, unknown_effec
 from luminaguard.policy.paths import is_inside
 from luminaguard.policy.predict import predicted
 from luminaguard.policy.reads import judge_location, judge_word
-from luminaguard.policy.shell.commands import Redirect, Script, SimpleCommand, Trouble
+from luminaguard.policy.shell.commands import Redirect, SimpleCommand, Trouble
 from luminaguard.policy.shell.variables import only_formats
 from luminaguard.policy.shell.walk import walked
 from luminaguard.policy.shell.words import exact
@@ -18,7 +18,6 @@ from luminaguard.policy.simple import Asking, judge_words
 MAX_TEXT_CHARS = 10_000
 """Longer commands and code are not read: nobody would read them on a card either."""
 
-_READ_FROM = frozenset({"<", "<<<", "<<"})
 _DUPLICATES = frozenset({">&", "<&"})
 _WRITES_TO = frozenset({">", ">>", ">|", "&>", "&>>", ">&"})
 _NOWHERE = frozenset({"/dev/null", "/dev/stdout", "/dev/stderr"})
@@ -84,13 +83,11 @@ def _judge_text(text: str, context: CallContext, asking: Asking) -> list[Finding
     script = walked(text, context.resolve("."))
     findings = [_troubled(trouble) for trouble in script.troubles]
     for command in script.commands:
-        findings += _judge_command(command, context, asking, script)
+        findings += _judge_command(command, context, asking)
     return findings
 
 
-def _judge_command(
-    command: SimpleCommand, context: CallContext, asking: Asking, _script: Script
-) -> list[Finding]:
+def _judge_command(command: SimpleCommand, context: CallContext, asking: Asking) -> list[Finding]:
     findings: list[Finding] = []
     for name, value in command.prefix if command.words else ():
         if not (only_formats(name, value) or (name == "IFS" and _is_read(command))):

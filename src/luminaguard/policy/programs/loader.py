@@ -17,8 +17,8 @@ from luminaguard.policy.programs.program import Effect, Operands, Program, Reads
 
 _KEYS = frozenset({
     "options", "operands", "reads", "inert", "style", "bundle", "counts", "plus", "most", "least",
-    "frees", "each", "needs", "gives", "recursive", "wraps", "assigns", "also", "safe", "ask",
-    "writes", "deletes", "runs", "reaches", "lists",
+    "frees", "files", "each", "needs", "gives", "recursive", "wraps", "assigns", "also", "safe",
+    "ask", "writes", "deletes", "runs", "reaches", "lists",
 })  # fmt: skip
 _REFUSALS = ("writes", "deletes", "runs", "reaches", "lists")
 _OPTION = re.compile(r"(?P<dashes>--?|\+)(?P<name>[^=?]*)(?P<value>=@|=s|==@|==|=|\?|)")
@@ -106,6 +106,7 @@ def _program(file: str, name: str, entry: object) -> tuple[Program, list[str]]:
         least=_number(given.get("least"), 0),
         frees=_names(given.get("frees")),
         each=str(given.get("each", "")),
+        files=str(given.get("files", "")),
         needs=_names(given.get("needs")),
         gives=_names(given.get("gives")),
         recursive=_names(given.get("recursive")),

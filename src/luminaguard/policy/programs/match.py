@@ -259,6 +259,9 @@ def _sorted(program: Program, split: _Split) -> Reading | Refused:
         for word in operands:
             if not word.exact or not re.fullmatch(program.each, word.text):
                 return Refused(token=word.text, why="is an operand that is not known to only read")
+    for value in _path_values(split) if program.files else ():
+        if not value.exact or not re.fullmatch(program.files, value.text):
+            return Refused(token=value.text, why="may lie on another machine", kind="reaches")
     reading = Reading()
     scripts = [word for _, value, word in split.values if value is Value.SCRIPT]
     refused = _take_scripts(program, split, operands, scripts)

@@ -79,6 +79,8 @@ class Program:
     """Operands that it must have: with fewer, some programs show or do everything."""
     each: str = ""
     """A regular expression that each operand must match; compiled when first needed."""
+    files: str = ""
+    """A regular expression for values that name files: some programs take `host:path`."""
     needs: frozenset[str] = frozenset()
     """Options of which one must be there for it to be a read."""
     gives: frozenset[str] = frozenset()

@@ -1,5 +1,6 @@
 """The expressions between `[` and `]`, and between `[[` and `]]`."""
 
+import re
 from typing import TYPE_CHECKING
 
 from luminaguard.policy.shell.commands import Scope
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
 _EXPRESSIONS = frozenset(
     {"unary_expression", "binary_expression", "parenthesized_expression", "negation_expression"}
 )
+_WITHIN_BRACKET = frozenset({"=", "==", "!=", "!", "\\(", "\\)", "\\<", "\\>"})
+_WITHIN_BRACKETS = frozenset({"=", "==", "!=", "=~", "<", ">", "!", "&&", "||", "(", ")"})
+"""Operators that belong to the expression; any other ends the command, whatever the grammar says:
+`[ a & rm x ]` is two commands."""
+_OPERATOR = re.compile(r"-[A-Za-z]{1,2}")
 _EVALUATED = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge"})
 
 
@@ -27,12 +33,19 @@ def read_test(reader: WordReader, node: "Node", scope: Scope, *, evaluates: bool
         word = reader.read(node, scope)
         if word.exact and word.text in {"-v", "-R"}:
             reader.trouble(node, "evaluates the name of a variable")
+        if node.type == "test_operator" or (evaluates and _OPERATOR.fullmatch(reader.text(node))):
+            reader.trouble(node, "is an operator without its operands")
         return
     operators = {reader.text(child) for child in node.children}
+    allowed = _WITHIN_BRACKETS if evaluates else _WITHIN_BRACKET
+    if any(not c.is_named and reader.text(c) not in allowed for c in node.children):
+        reader.trouble(node, "holds what ends a test")
     if operators & {"-v", "-R"}:
         reader.trouble(node, "evaluates the name of a variable")
     arithmetic = evaluates and bool(operators & _EVALUATED)
     for child in node.named_children:
+        if child.type == "test_operator" and node.named_child_count > 1:
+            continue
         if arithmetic and child.type != "test_operator":
             reader.arithmetic(child, scope)
         else:

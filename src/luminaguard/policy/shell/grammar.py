@@ -28,6 +28,11 @@ _BLOCKS = frozenset({
 """Where a line may end between two parts."""
 _CONTINUES = frozenset({"|", "|&", "&&", "||"})
 """What a line may end behind."""
+_BEFORE_COMMENT = frozenset(b" \t\n;&|()#")
+"""What may stand before a comment (or it is the first): in `{ ls; }#; rm x; }` there is none."""
+_ENDS_WORD = frozenset(b" \t\n;&|()<>`")
+_GOES_ON = frozenset({"for", "select", "case", "function"})
+"""Reserved words whose line does not end with them."""
 _LOOSE = frozenset({"string", "heredoc_body"})
 
 
@@ -73,6 +78,10 @@ def _gap(top: "Node", source: bytes, level: int = 0) -> int | None:
         node, depth = stack.pop()
         if depth > MAX_DEPTH or not _blank(source[at : node.start_byte]):
             return at
+        if not node.is_named and node.type.isalpha() and _touches(node, source):
+            return node.start_byte
+        if node.type == "comment" and source[max(0, node.start_byte - 1)] not in _BEFORE_COMMENT:
+            return node.start_byte
         children = [] if node.type in _OPAQUE else node.children
         if node.type in _LOOSE:
             for child in children:
@@ -89,17 +98,27 @@ def _gap(top: "Node", source: bytes, level: int = 0) -> int | None:
     return None if level or _blank(source[at:]) else at
 
 
+def _touches(node: "Node", source: bytes) -> bool:
+    """Say whether a reserved word is joined to something, so that the shell would not see it."""
+    before, after = source[max(0, node.start_byte - 1)], source[node.end_byte : node.end_byte + 1]
+    return (node.start_byte > 0 and before not in _ENDS_WORD) or (
+        bool(after) and after[0] not in _ENDS_WORD
+    )
+
+
 def _broken_line(node: "Node", children: "list[Node]", source: bytes) -> int | None:
     r"""Return where a line ends amid something that ends with its line; None if nowhere.
 
     The grammar sometimes takes the next line's words for arguments: `a | b | c\nd && e` has two
     commands, `c` and `d`, and becomes one.
     """
-    if node.type in _BLOCKS:
-        return None
+    block = node.type in _BLOCKS
     for left, right in pairwise(children):
         gap = source[left.end_byte : right.start_byte]
-        if b"\n" in gap.replace(b"\\\n", b"") and left.type not in _CONTINUES:
+        if b"\n" not in gap.replace(b"\\\n", b"") or left.type in _CONTINUES:
+            continue
+        named = left.type == "in" and node.type == "for_statement"
+        if not block or named or left.type in _GOES_ON:
             return left.end_byte
     return None
 

@@ -270,6 +270,9 @@ class _Walker:
 
     def _test(self, node: "Node", scope: Scope) -> Scope:
         evaluates = node.children[0].type in {"[[", "(("}
+        inner = self._reader.text(node)[len(node.children[0].type) : -len(node.children[-1].type)]
+        if len(inner.strip()) + 2 > len(inner) or inner[:1].strip() or inner[-1:].strip():
+            self._reader.trouble(node, "is no test: its brackets touch what is between them")
         for child in node.named_children:
             read_test(self._reader, child, scope, evaluates=evaluates)
         self._add((exact(node.children[0].type),), scope)
