@@ -14,6 +14,7 @@ from luminaguard.domain.calls import ToolCall
 from luminaguard.domain.execution import Ended, GuestReport
 from luminaguard.domain.outcome import Outcome, OutcomeKind
 from luminaguard.domain.verdict import Lane, Risk, Verdict
+from luminaguard.llm.model import Reply
 from luminaguard.tui.records import RecordTrail
 from luminaguard.tui.trail import KEPT, Trail, rows_of
 
@@ -42,7 +43,7 @@ def outcome(kind: OutcomeKind, end: End | None = None, error: str = "") -> Outco
 
 
 def test_words_and_calls_are_told_without_their_control_characters(trail: Trail) -> None:
-    trail.said("I will\x1b]0;lie\x07")
+    trail.said(Reply(text="I will\x1b]0;lie\x07"))
     trail.calling(CALL)
     told = text_of(trail)
     assert "agent says: I will" in told
