@@ -24,6 +24,7 @@ from luminaguard.errors import LuminaGuardError
 from luminaguard.tui.answering import Answering
 from luminaguard.tui.arming import Arming
 from luminaguard.tui.board import Board, Entry
+from luminaguard.tui.card.palette import terminal_theme
 from luminaguard.tui.card.view import CardView
 from luminaguard.tui.dialogs import Dialog, GrantDialog, TextDialog
 from luminaguard.tui.follow import Following
@@ -80,6 +81,8 @@ class CliffApp(App[str]):
             driver_class: How the toolkit talks to the terminal. Default: by its own path.
         """
         super().__init__(driver_class=driver_class or tty_driver())
+        self.ansi_theme_dark = terminal_theme(is_dark=True)
+        self.ansi_theme_light = terminal_theme(is_dark=False)
         self.terminal_path = terminal_path
         self.environ = dict(os.environ if environ is None else environ)
         self.board = Board()

@@ -5,6 +5,7 @@ from functools import cache
 
 from rich.color import Color
 from rich.style import Style as RichStyle
+from rich.terminal_theme import TerminalTheme
 
 from luminaguard.approval.look import Ground, Style
 
@@ -82,3 +83,23 @@ def _attributes(style: Style, ground: Ground) -> RichStyle:
         underline="4" in numbers or None,
         reverse="7" in numbers or is_badge or None,
     )
+
+
+def terminal_theme(*, is_dark: bool) -> TerminalTheme:
+    """Return what the terminal's eight colors are drawn as around the card: the card's own inks.
+
+    The toolkit's usual theme draws red and magenta, high and critical, almost alike.
+    """
+    inks = _INK_DARK if is_dark else _INK_LIGHT
+    named = [
+        _triplet(inks[style])
+        for style in (Style.RED, Style.GREEN, Style.YELLOW, Style.NAME, Style.MAGENTA, Style.CYAN)
+    ]
+    black, white = (0, 0, 0), (255, 255, 255)
+    ground, ink = ((18, 18, 18), (217, 217, 217)) if is_dark else ((247, 247, 247), (40, 40, 40))
+    gray = _triplet(inks[Style.QUIET])
+    return TerminalTheme(ground, ink, [black, *named, ink], [gray, *named, white])
+
+
+def _triplet(ink: str) -> tuple[int, int, int]:
+    return Color.parse(ink.rsplit(maxsplit=1)[-1]).get_truecolor()
