@@ -247,7 +247,8 @@ def test_the_guest_sees_neither_the_hosts_environment_nor_its_secrets(user: Comm
 
 
 def test_a_named_variable_is_passed_and_a_missing_one_is_an_error(user: CommandLine) -> None:
-    _, done, _ = user.exec(["sh", "-c", "echo $GREETING"], "--env", "GREETING", GREETING="hello")
+    told = 'test "$GREETING" = hello && echo hello'  # to show a variable needs a release
+    _, done, _ = user.exec(["sh", "-c", told], "--env", "GREETING", GREETING="hello")
     assert done["stdout"] == "hello\n"
     missing = user.run("exec", "-w", str(user.workspace), "--env", "NOT_THERE", "--", "true")
     assert missing.returncode == 125
