@@ -96,12 +96,13 @@ class Policy:
     def _judged_mcp(self, mcp: McpCall, taint: Taint) -> Verdict:
         if self.problem:
             return verdict_of([forbidden("policy-unreadable", self.problem)])
-        verdict = verdict_of(tainted(findings_on(mcp), taint))
+        findings = findings_on(mcp)
+        verdict = verdict_of(tainted(findings, taint))
         if not self.rulebook.files:
             return verdict
         context = CallContext(workspace="/")
         facts = facts_of(mcp.call, context, server=mcp.server, trusted=mcp.trusted)
-        return self.rulebook.apply(verdict, facts)
+        return self.rulebook.apply(verdict, facts, untainted=verdict_of(findings))
 
 
 def digest_of(sources: dict[str, bytes]) -> str:
