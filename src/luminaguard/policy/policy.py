@@ -52,7 +52,7 @@ class Policy:
             call=call.digest,
             workspace=context.workspace,
             cwd=context.cwd,
-            taint=repr(context.taint),
+            taint=context.taint.key,
         )
         return self.cache.get(self.version, key, lambda: self._judged(call, context))
 
@@ -62,7 +62,7 @@ class Policy:
             call=mcp.call.digest,
             workspace="",
             cwd="",
-            taint=repr(taint),
+            taint=taint.key,
             server=mcp.server,
             trusted=mcp.trusted,
             definition=mcp.definition.digest if mcp.definition else "",

@@ -157,5 +157,8 @@ BUILT_IN: dict[str, tuple[tuple[str, ...], Rule]] = {
 }
 """Tool → its arguments, all required, and what judges them."""
 
+READING_TOOLS = frozenset({"read_file", "list_files", "search_files"})
+"""Tools whose output shows what lies at their `path`."""
+
 _OPTIONAL = {"exec": ("env", "stdin_sha256")}
 """What a user on the command line adds: it is bound and recorded, and changes no verdict."""
