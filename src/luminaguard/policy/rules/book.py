@@ -111,13 +111,13 @@ class Rulebook:
         )
 
     def _allowed(self, verdict: Verdict, facts: Facts, untainted: Verdict | None) -> Verdict:
-        allowing = [rule for rule in self._of(Action.ALLOW) if covers(rule, facts)]
-        if allowing and untainted is not None and is_tainted(verdict):
-            allowing = [rule for rule in allowing if leaves_no_choice(rule, facts)]
-            verdict = untainted if allowing and not never_stands(untainted) else verdict
-        if not allowing or never_stands(verdict):
+        offered = untainted if untainted is not None and is_tainted(verdict) else verdict
+        if never_stands(offered):
             return verdict
-        return replace(verdict, allowed_by=allowing[0].slug)
+        for rule in self._of(Action.ALLOW):
+            if covers(rule, facts) and (offered is verdict or leaves_no_choice(rule, facts)):
+                return replace(offered, allowed_by=rule.slug)
+        return verdict
 
     def _of(self, *actions: Action) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if rule.action in actions)
