@@ -20,15 +20,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from luminaguard.domain.calls import ToolCall
 from luminaguard.domain.verdict import Verdict
+from luminaguard.policy.cache import VerdictCache
 from luminaguard.policy.context import CallContext
 from luminaguard.policy.findings import verdict_of
+from luminaguard.policy.policy import Policy
+from luminaguard.policy.rules.book import Rulebook
+from luminaguard.policy.rules.files import parsed as parsed_rules
+from luminaguard.policy.rules.rule import Tier
 from luminaguard.policy.shell.grammar import parsed
+from luminaguard.policy.shell.reading import reading
 from luminaguard.policy.tools import judge_tool
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("public.jsonl", "own.jsonl", "second.jsonl")
 _LOADS = 7
+_RULES = 60
+"""Of a user, that every call is held against: most by command, some by path or host."""
 Clock = Callable[[], float]
 THREAD: Clock = time.thread_time
 
@@ -80,6 +89,27 @@ def loading() -> dict[str, list[float]]:
         ]
         for name, body in _STEPS.items()
     }
+
+
+def some_rules() -> Policy:
+    """Return the policy with 60 rules that fit none of the commands, and with no kept verdicts."""
+    programs = ("git", "npm", "cargo", "make", "docker", "kubectl", "pip", "ssh", "curl", "rsync")
+    kinds = {
+        "deny": [f'command = "{name} {word} *"' for name in programs for word in ("ship", "wipe")],
+        "ask": [f'path = "area{n}/**"' for n in range(10)]
+        + [f'host = "*.host{n}.example"' for n in range(10)],
+        "allow": [f'command = "{name} mend *"\npath = "src/**"' for name in programs]
+        + [f'command = "tool{n} *"' for n in range(10)],
+    }
+    text = "".join(
+        f'[[{action}]]\nname = "{action}-{number}"\n{condition}\n'
+        for action, conditions in kinds.items()
+        for number, condition in enumerate(conditions)
+    )
+    file = parsed_rules(Tier.USER, Path("policy.toml"), text.encode())
+    if len(file.rules) != _RULES:
+        raise ValueError(f"{len(file.rules)} rules")
+    return Policy(Rulebook(files=(file,)), cache=VerdictCache(size=0))
 
 
 def timed(
@@ -134,7 +164,15 @@ def main() -> None:
     context = CallContext(workspace="/workspace")
 
     def judge(command: str) -> Verdict:
+        reading.cache_clear()
         return verdict_of(judge_tool("shell", {"command": command}, context))
+
+    held = some_rules()
+
+    def judge_with_rules(command: str) -> Verdict:
+        reading.cache_clear()
+        call = ToolCall(call_id="c", tool="shell", arguments={"command": command})
+        return held.judge(call, context)
 
     commands = [row["command"] for file in FILES for row in rows(file)]
     found = {
@@ -143,6 +181,7 @@ def main() -> None:
         "rates (green/all)": rates(judge),
         "loading, ms": loads,
         "verdict, ms": timed(judge, commands, given.rounds),
+        "verdict with 60 rules, ms": timed(judge_with_rules, commands, given.rounds),
         "verdict, wall clock, ms": timed(judge, commands, given.rounds, time.perf_counter),
         "floor: parsing alone, ms": timed(
             lambda text: parsed(text.encode()), commands, given.rounds
@@ -163,7 +202,12 @@ def main() -> None:
     print(json.dumps(found["rates (green/all)"], indent=1))
     for name, samples in loads.items():
         print(f"{name}: median {statistics.median(samples):.1f}, least {min(samples):.1f} ms")
-    for name in ("verdict, ms", "verdict, wall clock, ms", "floor: parsing alone, ms"):
+    for name in (
+        "verdict, ms",
+        "verdict with 60 rules, ms",
+        "verdict, wall clock, ms",
+        "floor: parsing alone, ms",
+    ):
         print(f"{name}: {summary(found[name])}")
     for name, samples in hostile.items():
         print(f"{name}: {max(samples):.1f} ms")

@@ -133,6 +133,11 @@ class Settings:
         return self.state_dir / "grants"
 
     @property
+    def trust_dir(self) -> Path:
+        """Private directory for the MCP servers that the user trusts."""
+        return self.state_dir / "mcp"
+
+    @property
     def rules_file(self) -> Path:
         """The user's own rules; the file need not exist."""
         return self.config_file.parent / (self.policy.rules or "policy.toml")

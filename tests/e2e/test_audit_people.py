@@ -12,6 +12,7 @@ from luminaguard.cli.audit import audit
 from luminaguard.domain.approval import End
 from luminaguard.testing.approver import FixedApprover
 from luminaguard.testing.hypervisor import FakeGuest
+from standing import ALLOW_RESTYLE, granting, restyle, rules
 from world import World
 
 pytestmark = pytest.mark.anyio
@@ -49,6 +50,32 @@ async def test_every_record_about_a_card_shows_the_card_and_how_it_ended(
     assert "approved by fixed; reason: as written in the script" in shown
     assert "committed" in shown
     assert "\x1b" not in shown
+
+
+@pytest.mark.guarantee("G4")
+@pytest.mark.parametrize("kind", ["approval.decided", "commit.finished", "call.outcome"])
+@pytest.mark.parametrize("said_by", ["rule", "grant"])
+async def test_what_passed_by_a_standing_yes_can_be_read_afterwards(
+    world: World, said_by: str, kind: str
+) -> None:
+    restyle(world)
+    asked = FixedApprover([granting("pattern")])
+    if said_by == "rule":
+        rules(world, ALLOW_RESTYLE)
+    else:
+        async with world.session(asked) as session:
+            await session.exec(["restyle", "src/main.py"])
+    restyle(world, "print('unasked')")
+    async with world.session(asked) as session:
+        await session.exec(["restyle", "src/main.py"])
+    cards = len(asked.cards)
+    found = AuditReader(world.root / "state").find(Query(kind=kind))
+    shown = run(world, "show", str(found[0].seq)).output
+    assert "+ print('unasked')" in shown
+    assert "nobody was asked; this is what passed" in shown
+    assert f"approved by {said_by}" in shown
+    assert json.loads(run(world, "stats", "--json").output)["asked"] == cards
+    assert cards == (1 if said_by == "grant" else 0)
 
 
 async def test_a_record_without_a_card_shows_its_fields(world: World) -> None:

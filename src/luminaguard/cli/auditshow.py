@@ -25,6 +25,8 @@ CARD_KINDS = frozenset((
     RecordKind.CALL_OUTCOME,
 ))  # fmt: skip
 """Records that belong to a card, if their call had one."""
+_HOLD_CARDS = frozenset({RecordKind.APPROVAL_REQUESTED, RecordKind.APPROVAL_DECIDED})
+_UNSEEN = ": nobody was asked; this is what passed"
 
 
 def shown(reader: AuditReader, record: Record) -> str:
@@ -35,18 +37,19 @@ def shown(reader: AuditReader, record: Record) -> str:
     of_call = reader.find(
         Query(session_id=record.session_id, call_id=record.call_id, newest_first=False, limit=0)
     )
-    requests = [one for one in of_call if one.kind == RecordKind.APPROVAL_REQUESTED]
-    if not requests:
+    cards = [one for one in of_call if "card" in one.body and one.kind in _HOLD_CARDS]
+    if not cards:
         return told
     try:
-        card = card_from_record(requests[-1].body.get("card"))
+        card = card_from_record(cards[-1].body.get("card"))
     except Malformed as problem:
         return f"{told}\n(its card cannot be drawn: {visible(str(problem))})"
     columns, rows = shutil.get_terminal_size()
     environ = os.environ if sys.stdout.isatty() else {**os.environ, "NO_COLOR": "1"}
     drawn = "\n".join(full(card, look_of(environ, columns=columns, rows=rows)))
     ends = "\n".join(line for one in of_call for line in _ending(one))
-    return f"record {requests[-1].seq} of {requests[-1].time}\n{drawn}\n{ends}"
+    unseen = "" if cards[-1].kind == RecordKind.APPROVAL_REQUESTED else _UNSEEN
+    return f"record {cards[-1].seq} of {cards[-1].time}{unseen}\n{drawn}\n{ends}"
 
 
 def _ending(record: Record) -> list[str]:

@@ -18,7 +18,7 @@ def explanation(command: str, verdict: Verdict, allowed: str = "") -> str:
 
     `allowed` says which rule of the user's lets it pass, if one does.
     """
-    lines = [*_wrapped(_cut(visible(command)), "  ", "    "), ""]
+    lines = [*wrapped(_cut(visible(command)), "  ", "    "), ""]
     lines += _row("verdict", (_what_happens(verdict, allowed),))
     lines += _row("risk", (verdict.risk.value,))
     lines += _row("why", (*((allowed,) if allowed else ()), *verdict.reasons))
@@ -59,11 +59,12 @@ def _row(label: str, texts: Sequence[str]) -> Iterator[str]:
     first = f"  {label}".ljust(_LABEL)
     for text in texts:
         shown = _cut(visible(text))
-        yield from _wrapped(shown, first, " " * _LABEL)
+        yield from wrapped(shown, first, " " * _LABEL)
         first = " " * _LABEL
 
 
-def _wrapped(text: str, first: str, rest: str) -> list[str]:
+def wrapped(text: str, first: str, rest: str) -> list[str]:
+    """Return lines of at most 80 columns; the first begins with `first`, others with `rest`."""
     return textwrap.wrap(
         text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
     ) or [first.rstrip()]

@@ -6,6 +6,7 @@ from datetime import datetime
 import click
 
 from luminaguard.approval.approvers import utc_now
+from luminaguard.cli.explain import wrapped
 from luminaguard.config import Settings
 from luminaguard.domain.visible import visible
 from luminaguard.errors import PolicyError
@@ -33,7 +34,8 @@ def list_(settings: Settings, *, as_json: bool) -> None:
         click.echo("no grants: every call in the red lane is asked about")
     for grant in held:
         click.echo(visible(f"{grant.grant_id}  {_left(grant, book.now())}"))
-        click.echo(visible(f"  {grant.scope.value}: {grant.covers}"))
+        for line in wrapped(visible(f"{grant.scope.value}: {grant.covers}"), "  ", "    "):
+            click.echo(line)
         click.echo(visible(f"  in {_place(grant)}"))
 
 
@@ -68,7 +70,8 @@ def show(settings: Settings, *, grant_id: str, as_json: bool) -> None:
     width = max(len(name) for name in rows)
     for name, text in rows.items():
         if text:
-            click.echo(visible(f"{name:<{width}}  {text}"))
+            for line in wrapped(visible(text), f"{name:<{width}}  ", " " * (width + 2)):
+                click.echo(line)
 
 
 @grants.command()

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import click
 from luminaguard.audit.query import Query
 from luminaguard.audit.reader import AuditReader
 from luminaguard.cli.audit import Moment
+from luminaguard.cli.explain import wrapped
 from luminaguard.cli.options import workspace_option
 from luminaguard.config import Settings
 from luminaguard.domain.calls import JsonValue
+from luminaguard.domain.changeset import ChangeKind
 from luminaguard.domain.visible import visible
 from luminaguard.pipeline.replay import Fate, Replayed, replay
 from luminaguard.policy.policy import Policy
@@ -43,9 +46,9 @@ def show(settings: Settings, *, workspace: Path, as_json: bool) -> None:
         return
     click.echo(f"policy {held.version[:16]}: built-in rules, then")
     for file in held.rulebook.files:
-        click.echo(visible(f"\n{file.tier.value}  {file.path}  sha256:{file.digest[:16]}"))
-        for rule in file.rules:
-            click.echo(visible(f"  {_rule_text(rule)}"))
+        click.echo(visible(f"{file.tier.value}  {file.path}  sha256:{file.digest[:16]}"))
+        for line in (line for rule in file.rules for line in _rule_lines(rule)):
+            click.echo(line)
     if not held.rulebook.files:
         click.echo(f"  no rules of your own; {files.user} would hold them")
     for line in complaints(held.rulebook.files):
@@ -100,18 +103,25 @@ def _file_json(file: RulesFile) -> dict[str, JsonValue]:
     }
 
 
-def _rule_text(rule: Rule) -> str:
+def _rule_lines(rule: Rule) -> Iterator[str]:
+    """Yield a rule with all that it says, one condition a line."""
+    yield f"  {rule.action.value:<5}  {rule.name}"
+    most = rule.bounds.max_changes
+    kinds = rule.bounds.kinds if rule.bounds.kinds != frozenset(ChangeKind) else ()
     about = {
         "tool": rule.tools,
         "server": rule.servers,
         "command": tuple(pattern.as_text() for pattern in rule.commands),
         "path": tuple(pattern.text for pattern in rule.paths),
         "host": rule.hosts,
-        "arguments": tuple(f"{name}={pattern}" for name, pattern in rule.arguments.items()),
+        "arguments": tuple(f"{name} = {pattern}" for name, pattern in rule.arguments.items()),
+        "kinds": tuple(sorted(kind.value for kind in kinds)),
+        "max_changes": () if most is None else (str(most),),
+        "reason": (rule.reason,) if rule.reason else (),
     }
-    conditions = "; ".join(f"{name} {', '.join(items)}" for name, items in about.items() if items)
-    reason = f"  ({rule.reason})" if rule.reason else ""
-    return f"{rule.action.value:<5}  {rule.name}: {conditions}{reason}"
+    for name, items in about.items():
+        if items:
+            yield from wrapped(visible(f"{name}: {', '.join(items)}"), " " * 9, " " * 11)
 
 
 def _row_text(row: Replayed) -> str:

@@ -53,7 +53,8 @@ class Asking:
         found = await self.standing.find(call, verdict, rehearsal)
         if isinstance(found, StandingYes):
             decision = _said_beforehand(found, request)
-            await self.recorder.decided(call, request, decision)
+            card = await self._card(call, verdict, rehearsal, request, ())
+            await self.recorder.decided(call, request, decision, unseen=card)
             return Answer(request=request, decision=decision, standing=found)
         if found.why:
             verdict = replace(verdict, reasons=(*verdict.reasons, found.why))

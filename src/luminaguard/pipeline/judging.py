@@ -11,7 +11,8 @@ from luminaguard.domain.verdict import Verdict
 from luminaguard.errors import ChangesetConflict
 from luminaguard.policy.policy import CallContext, Policy
 from luminaguard.policy.source import PolicySource
-from luminaguard.policy.taint import seen_in_verdict
+from luminaguard.policy.taint import seen_in_path, seen_in_verdict
+from luminaguard.policy.tools import READING_TOOLS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +49,10 @@ class Judging:
 
     def saw(self, outcome: Outcome) -> None:
         """Remember what the output of a call that may be seen has shown to the model."""
-        if outcome.report is not None:
-            seen = self.context.taint | seen_in_verdict(outcome.verdict)
-            self.context = replace(self.context, taint=seen)
+        if outcome.report is None:
+            return
+        seen = self.context.taint | seen_in_verdict(outcome.verdict)
+        path = outcome.call.arguments.get("path")
+        if outcome.call.tool in READING_TOOLS and isinstance(path, str):
+            seen |= seen_in_path(self.context.resolve(path), self.context.workspace)
+        self.context = replace(self.context, taint=seen)

@@ -85,10 +85,13 @@ class Recorder:
         request: ApprovalRequest,
         decision: Decision,
         granted: Grant | None = None,
+        *,
+        unseen: DiffCard | None = None,
     ) -> AuditRef:
         """Record a decision, and what is to be remembered with it.
 
-        The request is used up by the same transaction.
+        The request is used up by the same transaction. Where nobody was asked, `unseen` is the card
+        that would have been shown: people can read afterwards what passed.
 
         Raises:
             ApprovalSpent: the request was decided before.
@@ -100,6 +103,8 @@ class Recorder:
             "request_digest": request.digest,
             "granted": granted.as_json() if granted else None,
         }
+        if unseen is not None:
+            body["card"] = unseen.as_json()
         return await to_thread.run_sync(
             lambda: self.log.decide(
                 request.nonce, body, session_id=self.session_id, call_id=call.call_id

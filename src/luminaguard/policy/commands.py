@@ -10,8 +10,8 @@ from luminaguard.policy.paths import is_inside
 from luminaguard.policy.predict import predicted
 from luminaguard.policy.reads import judge_location, judge_word
 from luminaguard.policy.shell.commands import Redirect, SimpleCommand, Trouble
+from luminaguard.policy.shell.reading import reading
 from luminaguard.policy.shell.variables import only_formats
-from luminaguard.policy.shell.walk import walked
 from luminaguard.policy.shell.words import exact
 from luminaguard.policy.simple import Asking, judge_words
 
@@ -80,7 +80,7 @@ def _judge_inner(
 
 
 def _judge_text(text: str, context: CallContext, asking: Asking) -> list[Finding]:
-    script = walked(text, context.resolve("."))
+    script = reading(text, context.resolve("."))
     findings = [_troubled(trouble) for trouble in script.troubles]
     for command in script.commands:
         findings += _judge_command(command, context, asking)

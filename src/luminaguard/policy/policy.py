@@ -52,7 +52,7 @@ class Policy:
             call=call.digest,
             workspace=context.workspace,
             cwd=context.cwd,
-            taint=repr(context.taint),
+            taint=context.taint.key,
         )
         return self.cache.get(self.version, key, lambda: self._judged(call, context))
 
@@ -62,7 +62,7 @@ class Policy:
             call=mcp.call.digest,
             workspace="",
             cwd="",
-            taint=repr(taint),
+            taint=taint.key,
             server=mcp.server,
             trusted=mcp.trusted,
             definition=mcp.definition.digest if mcp.definition else "",
@@ -96,12 +96,13 @@ class Policy:
     def _judged_mcp(self, mcp: McpCall, taint: Taint) -> Verdict:
         if self.problem:
             return verdict_of([forbidden("policy-unreadable", self.problem)])
-        verdict = verdict_of(tainted(findings_on(mcp), taint))
+        findings = findings_on(mcp)
+        verdict = verdict_of(tainted(findings, taint))
         if not self.rulebook.files:
             return verdict
         context = CallContext(workspace="/")
         facts = facts_of(mcp.call, context, server=mcp.server, trusted=mcp.trusted)
-        return self.rulebook.apply(verdict, facts)
+        return self.rulebook.apply(verdict, facts, untainted=verdict_of(findings))
 
 
 def digest_of(sources: dict[str, bytes]) -> str:

@@ -30,7 +30,7 @@ class Taint:
     """What a session has seen so far. It only ever grows: `|` joins what further calls showed.
 
     The sources are for people: the first few of each kind, in words. What decides is whether
-    there are any, so `key` is all that a cache needs.
+    there are any.
     """
 
     private: tuple[str, ...] = ()
@@ -45,8 +45,11 @@ class Taint:
 
     @property
     def key(self) -> str:
-        """All of this value that a verdict can depend on, for a cache."""
-        return f"{'p' if self.private else '-'}{'u' if self.untrusted else '-'}"
+        """All of this value that a verdict can depend on, for a cache.
+
+        One of the two alone changes nothing; with both, a verdict names the first of each.
+        """
+        return repr((self.private[0], self.untrusted[0])) if self.is_armed else ""
 
     def __or__(self, seen: "Taint") -> "Taint":
         """Return the taint of a session that has also seen this."""

@@ -4,7 +4,8 @@ Arguments that do not fit a tool forbid the call, with what would be allowed ins
 arguments cannot be read cannot be judged, shown or approved.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
 from luminaguard.domain.calls import JsonValue
 from luminaguard.domain.verdict import Lane, Risk
@@ -16,6 +17,7 @@ from luminaguard.policy.commands import (
 )
 from luminaguard.policy.context import CallContext
 from luminaguard.policy.findings import Finding, forbidden, pure_read, shown, unknown_effect
+from luminaguard.policy.patches import Unreadable, read_patch
 from luminaguard.policy.paths import is_inside, is_reserved, looks_secret
 from luminaguard.policy.predict import predicted
 from luminaguard.policy.reads import judge_tree
@@ -23,6 +25,9 @@ from luminaguard.policy.shell.words import exact
 
 Arguments = Mapping[str, JsonValue]
 Rule = Callable[[Arguments, CallContext], list[Finding]]
+
+_NAMED = 3
+"""Files of a patch that a reason names; all of them stand in the verdict's changes."""
 
 
 def judge_tool(name: str, arguments: Arguments, context: CallContext) -> list[Finding]:
@@ -99,36 +104,57 @@ def _searches(arguments: Arguments, context: CallContext) -> list[Finding]:
 
 def _writes(rule: str, risk: Risk, what: str) -> Rule:
     def judge(arguments: Arguments, context: CallContext) -> list[Finding]:
-        path = _text(arguments, "path")
-        target = context.resolve(path)
-        inside = context.inside(target)
-        if inside is None and not _is_scratch(target):
-            why = (
-                f"{shown(path)} cannot be {what}: only files below {context.workspace} and /tmp can"
-            )
-            return [forbidden("outside-workspace", why)]
-        if inside is not None and is_reserved(inside):
-            return [
-                forbidden("reserved-path", f"{shown(path)} is LuminaGuard's own; use another name")
-            ]
-        finding = Finding(
-            lane=Lane.RED,
-            risk=risk,
-            rule=rule,
-            reason=f"{shown(path)} is {what}",
-            measurable=True,
-            changes=(inside or target,),
-        )
-        return [finding, *unreadable_text(path), *_touches_secret(inside or target)]
+        return _changed([_text(arguments, "path")], context, rule=rule, risk=risk, what=what)
 
     return judge
 
 
 def _patches(arguments: Arguments, context: CallContext) -> list[Finding]:
-    del context
-    patch = _text(arguments, "patch")
-    what_for = "which files a patch changes is known once it was applied"
-    return [unknown_effect(what_for, rule="edits-file"), *unreadable_text(patch)]
+    try:
+        patch = read_patch(_text(arguments, "patch"))
+    except Unreadable as error:
+        why = f"which files the patch changes is not certain: {error}"
+        return [Finding(lane=Lane.RED, risk=Risk.HIGH, rule="not-understood", reason=why)]
+    deleted = list(patch.deletes)
+    edited = [path for path in patch.paths if path not in patch.deletes]
+    return [
+        *_changed(deleted, context, rule="deletes-file", risk=Risk.HIGH, what="deleted"),
+        *_changed(edited, context, rule="edits-file", risk=Risk.MEDIUM, what="edited"),
+    ]
+
+
+def _changed(
+    paths: Sequence[str], context: CallContext, *, rule: str, risk: Risk, what: str
+) -> list[Finding]:
+    """Judge a change of files by their names alone."""
+    refused = [finding for path in paths for finding in _refused(path, what, context)]
+    if refused or not paths:
+        return refused
+    targets = [context.resolve(path) for path in paths]
+    places = tuple(context.inside(target) or target for target in targets)
+    more = len(paths) - _NAMED
+    named = ", ".join(map(shown, paths[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+    finding = Finding(
+        lane=Lane.RED,
+        risk=risk,
+        rule=rule,
+        reason=f"{named} {'is' if len(paths) == 1 else 'are'} {what}",
+        measurable=True,
+        changes=places,
+    )
+    hidden = chain.from_iterable(map(unreadable_text, paths))
+    return [finding, *hidden, *chain.from_iterable(map(_touches_secret, places))]
+
+
+def _refused(path: str, what: str, context: CallContext) -> list[Finding]:
+    target = context.resolve(path)
+    inside = context.inside(target)
+    if inside is None and not _is_scratch(target):
+        why = f"{shown(path)} cannot be {what}: only files below {context.workspace} and /tmp can"
+        return [forbidden("outside-workspace", why)]
+    if inside is not None and is_reserved(inside):
+        return [forbidden("reserved-path", f"{shown(path)} is LuminaGuard's own; use another name")]
+    return []
 
 
 def _is_scratch(path: str) -> bool:
@@ -156,6 +182,9 @@ BUILT_IN: dict[str, tuple[tuple[str, ...], Rule]] = {
     "delete_file": (("path",), _writes("deletes-file", Risk.HIGH, "deleted")),
 }
 """Tool → its arguments, all required, and what judges them."""
+
+READING_TOOLS = frozenset({"read_file", "list_files", "search_files"})
+"""Tools whose output shows what lies at their `path`."""
 
 _OPTIONAL = {"exec": ("env", "stdin_sha256")}
 """What a user on the command line adds: it is bound and recorded, and changes no verdict."""

@@ -30,7 +30,7 @@ def keep(root: Path, name: str) -> None:
             workspace="1:2 /home/ann/shop",
             session_id="session-1",
             terms=Terms(tool="shell", files={"run.sh": "a" * 64}),
-            covers="'frob \x1b[31m' in src/**",
+            covers="'frob \x1b[31m' in src/**, " + "for 8 h, at most 20 times, " * 4,
             given_by="tty (controlling terminal)",
             request="r" * 64,
             policy_version="v",
@@ -57,6 +57,7 @@ def test_a_grant_is_listed_shown_and_revoked(tmp_path: Path) -> None:
     listed = run(tmp_path, "list").stdout
     assert "grant-1" in listed
     assert "20 of 20 uses" in listed
+    assert max(map(len, listed.splitlines())) <= 80
     assert "/home/ann/shop" in listed
     assert "\x1b" not in listed
     shown = run(tmp_path, "show", "grant-1").stdout

@@ -157,8 +157,9 @@ def test_rules_in_force_are_shown_with_what_is_not(tmp_path: Path) -> None:
     )
     result = run(tmp_path, "show", "-w", str(project))
     assert result.exit_code == 0, result.exception
-    assert "deny   no: command git push *  (r)" in result.stdout
-    assert "ask    look: path docs/**" in result.stdout
+    told = " ".join(result.stdout.split())
+    assert "deny no command: git push * reason: r" in told
+    assert "ask look path: docs/**" in told
     assert "'all' would allow" in result.stderr
     shown = json.loads(run(tmp_path, "show", "-w", str(project), "--json").stdout)
     assert [file["not_in_force"] for file in shown["files"]] == [[], ["all"]]
@@ -170,3 +171,39 @@ def test_rules_in_force_are_shown_with_what_is_not(tmp_path: Path) -> None:
 def test_a_user_s_file_within_the_project_is_refused(tmp_path: Path) -> None:
     rules(tmp_path, "", "config/policy.toml")
     assert isinstance(run(tmp_path, "show", "-w", str(tmp_path)).exception, ConfigError)
+
+
+def test_every_part_of_a_rule_is_shown_within_80_columns(tmp_path: Path) -> None:
+    reason = "people push, " * 20
+    text = f"""
+[[deny]]
+name = "no-push"
+reason = "{reason}"
+command = ["git push", "npm publish *"]
+[[ask]]
+name = "mail"
+server = "mail"
+tool = "send_*"
+host = "*.example.org"
+arguments = {{ to = "*@example.org" }}
+[[allow]]
+name = "format"
+command = "ruff format *"
+path = ["src/**", "tests/**"]
+kinds = ["modify", "create"]
+max_changes = 50
+"""
+    rules(tmp_path, text, "config/policy.toml")
+    (tmp_path / "w").mkdir()
+    shown = run(tmp_path, "show", "--workspace", str(tmp_path / "w")).stdout
+    told = " ".join(shown.split())
+    for part in (
+        "deny no-push command: git push, npm publish *", "people push, people push,",
+        "ask mail tool: send_* server: mail host: *.example.org arguments: to = *@example.org",
+        "allow format command: ruff format * path: src/**, tests/** kinds: create, modify",
+        "max_changes: 50",
+    ):  # fmt: skip
+        assert part in told
+    lines = [line for line in shown.splitlines() if "sha256" not in line]
+    assert max(map(len, lines)) <= 80
+    assert "\\n" not in shown

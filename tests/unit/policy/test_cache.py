@@ -84,6 +84,9 @@ def test_taint_trust_and_definition_make_other_verdicts() -> None:
     clean = policy.judge(call, CallContext(workspace="/w"))
     assert policy.judge(call, CallContext(workspace="/w", taint=armed)) != clean
     assert policy.judge(call, CallContext(workspace="/w")) is clean
+    other = Taint(private=("calendar",), untrusted=("web",))
+    reasons = policy.judge(call, CallContext(workspace="/w", taint=other)).reasons
+    assert "calendar" in " ".join(reasons), "no other session's sources are named"
     said = ToolDefinition(name="read", description="Reads.", annotations={"readOnlyHint": True})
     plain = ToolCall(call_id="c", tool="read", arguments={})
     kept = len(policy.cache)

@@ -33,6 +33,8 @@ class RecordedCard(DiffCard):
 def card_from_record(card: JsonValue) -> RecordedCard:
     """Return the card in the body of an `approval.requested` record.
 
+    Or of an `approval.decided` one, where a rule or a grant answered and nobody was asked.
+
     Raises:
         Malformed: it is not a recorded card, or of a version that did not keep enough.
     """

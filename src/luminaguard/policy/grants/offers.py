@@ -27,7 +27,7 @@ from luminaguard.policy.grants.covers import (
 from luminaguard.policy.grants.grant import Grant, Terms, effect_digest
 from luminaguard.policy.grants.shape import Shape, Slot, shape_of
 from luminaguard.policy.patterns import PathPattern
-from luminaguard.policy.rules.facts import Facts, facts_of
+from luminaguard.policy.rules.facts import Facts, facts_of, patch_paths
 from luminaguard.policy.standing import never_stands
 
 LIFETIME = timedelta(hours=8)
@@ -219,8 +219,7 @@ def _variants(grant: Grant, question: Question) -> Iterable[ToolCall]:
     others = [path for path in others if path.endswith("another/file")]
     if not question.facts.runs:
         for path in others:
-            arguments: dict[str, JsonValue] = {**call.arguments, "path": path}
-            yield replace(call, arguments=arguments)
+            yield replace(call, arguments=_changing(call, path))
         return
     for shape in grant.terms.shapes:
         words = _filled(shape, others)
@@ -246,8 +245,16 @@ def _running(call: ToolCall, words: Sequence[str]) -> dict[str, JsonValue]:
     return {"command": " ".join(f"'{word}'" if " " in word else word for word in words)}
 
 
+def _changing(call: ToolCall, path: str) -> dict[str, JsonValue]:
+    if call.tool == "apply_patch":
+        return {"patch": f"diff --git a/{path} b/{path}\n"}
+    return {**call.arguments, "path": path}
+
+
 def _call_text(call: ToolCall) -> str:
     given = call.arguments
+    if call.tool == "apply_patch":
+        return f"{call.tool} {' '.join(patch_paths(call))}"
     argv = given.get("argv")
     if isinstance(argv, list):
         return " ".join(str(word) for word in argv)

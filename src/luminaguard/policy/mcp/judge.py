@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from luminaguard.domain.verdict import Verdict
 from luminaguard.policy.findings import Finding, pure_read, shown, verdict_of
+from luminaguard.policy.mcp.anyquery import is_any_query, judge_statement
 from luminaguard.policy.mcp.arguments import judge_arguments
 from luminaguard.policy.mcp.call import McpCall, ToolDefinition
 from luminaguard.policy.mcp.evidence import (
@@ -48,6 +49,8 @@ def _evidence(mcp: McpCall) -> Iterator[Evidence]:
     yield from name.against
     yield from prose.against
     yield from judge_schema(mcp.call.tool, definition.input_schema)
+    if is_any_query(mcp.call.tool, definition.description):
+        yield from judge_statement(mcp.call.tool, mcp.call.arguments)
     yield from judge_arguments(mcp.call.tool, mcp.call.arguments)
     yield from _of_hints(hints, definition)
     if definition.name != mcp.call.tool:
@@ -78,7 +81,10 @@ def _is_shown_to_read(name: NameEvidence, prose: ProseEvidence, hints: Hints) ->
     if hints.says_read_only:
         if name.reading is Reading.STRONG:
             return True
-        return name.reading is Reading.WEAK and prose.leads_with_read and not prose.is_claiming
+        # Words that nobody listed are no reason to doubt a trusted server: verbs that write are.
+        return (name.reading is Reading.WEAK or name.is_open) and (
+            prose.leads_with_read and not prose.is_claiming
+        )
     return name.reading is Reading.STRONG and prose.leads_with_read and not prose.is_claiming
 
 

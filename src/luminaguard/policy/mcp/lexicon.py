@@ -84,6 +84,12 @@ class Lexicon:
     secret_names: frozenset[str]
     secret_phrases: frozenset[tuple[str, str]]
     secret_prose: re.Pattern[str]
+    run_prose: re.Pattern[str]
+    connect_prose: re.Pattern[str]
+    any_query: frozenset[str]
+    """Words of names of tools that take any query."""
+    any_query_prose: re.Pattern[str]
+    any_query_fields: frozenset[str]
     pleads: re.Pattern[str]
     claims: re.Pattern[str]
     private: frozenset[str]
@@ -163,6 +169,11 @@ def _built(table: Mapping[str, Any]) -> Lexicon:
         secret_names=frozenset(table["secrets"]["names"].split()),
         secret_phrases=frozenset(_pairs(table["secrets"]["phrases"])),
         secret_prose=_any_of(table["secrets"]["prose"]),
+        run_prose=_any_of(table["effects"]["runs"]),
+        connect_prose=_any_of(table["effects"]["connects"]),
+        any_query=frozenset(table["any_query"]["names"].split()),
+        any_query_prose=_any_of(table["any_query"]["prose"]),
+        any_query_fields=frozenset(table["any_query"]["arguments"].split()),
         pleads=_any_of(table["pleads"]["prose"]),
         claims=_any_of(table["pleads"]["claims"]),
         private=frozenset(table["private"]["words"].split()),
@@ -237,6 +248,8 @@ def _forms(
     for form, spelling in _inflected(base):
         found.setdefault(spelling, Word(base=base, kind=kind, form=form, means=means))
     for spelling in irregular.get(base, ()):
+        if spelling == base:
+            continue  # "reset" is its own past, and a command first
         form = Form.ING if spelling.endswith("ing") else Form.ED
         found[spelling] = Word(base=base, kind=kind, form=form, means=means)
     return {

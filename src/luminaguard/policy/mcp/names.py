@@ -44,6 +44,8 @@ _ADDRESS = frozenset(("url", "urls", "uri"))
 _NAMES_ONE = frozenset(("get", "list", "show", "lookup"))
 _MIN_PIECE = 3
 _MAX_PIECES = 6
+_MIN_HIDDEN = 4
+"""Letters of a verb that is looked for at the start of a run-together word."""
 
 
 class Reading(StrEnum):
@@ -62,6 +64,8 @@ class NameEvidence:
 
     against: tuple[Evidence, ...]
     reading: Reading
+    is_open: bool = False
+    """Some words are unknown and none hides a verb that writes: the server's word may do."""
 
 
 def judge_name(name: str) -> NameEvidence:
@@ -106,7 +110,9 @@ def _judged(name: str) -> NameEvidence:
     against = [found for tokens in readings for found in _against(tokens)]
     reading = max((_reading(tokens) for tokens in readings), key=_ORDER.index)
     return NameEvidence(
-        against=tuple(dict.fromkeys(against)), reading=Reading.NONE if against else reading
+        against=tuple(dict.fromkeys(against)),
+        reading=Reading.NONE if against else reading,
+        is_open=not against and all(map(_is_open, readings)),
     )
 
 
@@ -191,6 +197,17 @@ def _classes(tokens: Sequence[str], known: Lexicon) -> list[Word]:
         else known.words.get(token, UNKNOWN)
         for at, token in enumerate(tokens)
     ]
+
+
+def _is_open(tokens: Sequence[str]) -> bool:
+    """One unknown word alone may be a verb; one that begins with a verb that writes hides it."""
+    known = lexicon()
+    return len(tokens) > 1 and not any(
+        known.words.get(token[:length], UNKNOWN).kind is Kind.WRITE
+        for token in tokens
+        if not _is_known(token, known)
+        for length in range(_MIN_HIDDEN, len(token))
+    )
 
 
 def _acts(at: int, tokens: Sequence[str], words: Sequence[Word]) -> bool:

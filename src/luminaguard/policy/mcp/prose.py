@@ -14,6 +14,7 @@ from luminaguard.domain.visible import visible
 from luminaguard.policy.findings import shown
 from luminaguard.policy.mcp.evidence import (
     ADDRESS,
+    CODE,
     PLEADS,
     SECRET,
     UNREADABLE,
@@ -145,6 +146,8 @@ def _by_pattern(plain: str, known: Lexicon) -> Iterator[Evidence]:
         (known.pleads, PLEADS, "is about how the tool should be treated, which is not its to say"),
         (known.address_prose, ADDRESS, "means any address, and can carry data there"),
         (known.secret_prose, SECRET, "means that secrets are given away"),
+        (known.run_prose, CODE, "means that it runs what it is given, or writes"),
+        (known.connect_prose, ADDRESS, "means that it connects to others"),
     ):
         if match := pattern.search(plain):
             token = match.group().strip()

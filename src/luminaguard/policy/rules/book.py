@@ -14,9 +14,17 @@ from luminaguard.domain.verdict import Lane, Verdict
 from luminaguard.policy.bounds import never_unasked
 from luminaguard.policy.findings import shown
 from luminaguard.policy.rules.facts import Facts
-from luminaguard.policy.rules.match import Match, covers, match, token, touched
+from luminaguard.policy.rules.match import (
+    Match,
+    covers,
+    leaves_no_choice,
+    match,
+    token,
+    touched,
+)
 from luminaguard.policy.rules.rule import Action, Rule, Tier
 from luminaguard.policy.standing import NoStandingYes, StandingYes, never_stands
+from luminaguard.policy.taint import is_tainted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +61,16 @@ class Rulebook:
         """All rules in force, the user's first."""
         return tuple(rule for file in self.files for rule in file.rules)
 
-    def apply(self, verdict: Verdict, facts: Facts) -> Verdict:
-        """Return the verdict with what the rules add; it never becomes milder."""
+    def apply(self, verdict: Verdict, facts: Facts, *, untainted: Verdict | None = None) -> Verdict:
+        """Return the verdict with what the rules add; the lane never becomes milder.
+
+        Args:
+            verdict: What the built-in rules say.
+            facts: The call.
+            untainted: What they would say in a session that has seen nothing. The session's taint
+                speaks of what a call could carry away, so it does not count where the user's own
+                rule spells out the whole call.
+        """
         if verdict.lane is Lane.FORBIDDEN or not self.files:
             return verdict
         found = [(rule, match(rule, facts)) for rule in self._of(Action.DENY, Action.ASK)]
@@ -65,10 +81,7 @@ class Rulebook:
         asking = [(rule, m) for rule, m in found if m is not Match.NO]
         if asking:
             return _asking(verdict, asking, facts)
-        allowing = next((rule for rule in self._of(Action.ALLOW) if covers(rule, facts)), None)
-        if allowing is None or never_stands(verdict):
-            return verdict
-        return replace(verdict, allowed_by=allowing.slug)
+        return self._allowed(verdict, facts, untainted)
 
     def measured(self, verdict: Verdict, facts: Facts, changeset: Changeset) -> Verdict:
         """Return the verdict with what the rules by path say of the effect it really had."""
@@ -96,6 +109,15 @@ class Rulebook:
             reason=f"allowed by rule {rule.slug}" + (f": {rule.reason}" if rule.reason else ""),
             proof=f"{rule.source} sha256:{file.digest}",
         )
+
+    def _allowed(self, verdict: Verdict, facts: Facts, untainted: Verdict | None) -> Verdict:
+        offered = untainted if untainted is not None and is_tainted(verdict) else verdict
+        if never_stands(offered):
+            return verdict
+        for rule in self._of(Action.ALLOW):
+            if covers(rule, facts) and (offered is verdict or leaves_no_choice(rule, facts)):
+                return replace(offered, allowed_by=rule.slug)
+        return verdict
 
     def _of(self, *actions: Action) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if rule.action in actions)

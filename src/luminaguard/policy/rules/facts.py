@@ -7,6 +7,7 @@ from itertools import chain
 
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.policy.context import CallContext
+from luminaguard.policy.patches import Unreadable, read_patch
 from luminaguard.policy.paths import program_name
 from luminaguard.policy.rules.spoken import Said, is_read, only_reads, spoken
 
@@ -59,13 +60,13 @@ def facts_of(
     texts = tuple(_texts(call.arguments))[:_MAX_WORDS]
     hosts = _hosts(texts)
     if server or call.tool not in _RUNNERS:
-        named = [text for text in texts if server] or _path_argument(call.arguments)
+        named = _named(texts, context) if server else _files(call, context)
         return Facts(
             call=call,
             context=context,
             server=server,
             trusted=trusted,
-            paths=tuple(_named(named, context)),
+            paths=tuple(named),
             hosts=hosts,
         )
     said = spoken(call.tool, call.arguments, context)
@@ -104,9 +105,19 @@ _RUNNERS = frozenset({"exec", "shell", "python"})
 _MAIN_ARGUMENTS = frozenset({"argv", "command", "code"})
 
 
-def _path_argument(arguments: Mapping[str, JsonValue]) -> list[str]:
-    path = arguments.get("path")
-    return [path] if isinstance(path, str) else []
+def _files(call: ToolCall, context: CallContext) -> Iterator[str]:
+    """Yield the files that a call to a built-in tool is about, by its own account."""
+    for path in patch_paths(call) if call.tool == "apply_patch" else [call.arguments.get("path")]:
+        if isinstance(path, str) and path and "\0" not in path:
+            yield _place(path, context)
+
+
+def patch_paths(call: ToolCall) -> tuple[str, ...]:
+    """Return the files that a call to `apply_patch` names; none where that is not certain."""
+    try:
+        return tuple(read_patch(str(call.arguments.get("patch", ""))).paths)
+    except Unreadable:
+        return ()
 
 
 def _texts(value: JsonValue) -> Iterator[str]:
@@ -144,7 +155,10 @@ def _named_by(
 def _named(words: Sequence[str], context: CallContext) -> Iterator[str]:
     for word in words:
         value = word.partition("=")[2] if word.startswith("-") else word
-        if not value or "\0" in value:
-            continue
-        whole = context.resolve(value)
-        yield context.inside(whole) or whole
+        if value and "\0" not in value:
+            yield _place(value, context)
+
+
+def _place(path: str, context: CallContext) -> str:
+    whole = context.resolve(path)
+    return context.inside(whole) or whole

@@ -11,6 +11,8 @@ from luminaguard.policy.rules.facts import Facts
 from luminaguard.policy.rules.rule import Action, Rule
 from luminaguard.policy.rules.spoken import only_reads
 
+_WILDCARDS = frozenset("*?")
+
 
 class Match(IntEnum):
     """How surely a rule is about a call."""
@@ -50,6 +52,21 @@ def covers(rule: Rule, facts: Facts) -> bool:
     if rule.paths and not facts.runs and not _all_inside(rule, facts):
         return False
     return _arguments(rule, facts, _exactly) and facts.is_plain
+
+
+def leaves_no_choice(rule: Rule, facts: Facts) -> bool:
+    """Say whether a rule that covers a call of an MCP server spells out all of it.
+
+    Whoever proposes such a call can put nothing into it, so it carries no data away. A command is
+    never such a call, however exactly it is written: what it sends may stand in files.
+    """
+    named = (*rule.tools, *rule.servers, *rule.arguments.values())
+    return (
+        bool(rule.arguments)
+        and len(rule.tools) == len(rule.servers) == 1
+        and rule.arguments.keys() == facts.call.arguments.keys()
+        and not any(set(text) & _WILDCARDS for text in named)
+    )
 
 
 def touched(rule: Rule, facts: Facts, changeset: Changeset) -> str:

@@ -9,7 +9,7 @@ from luminaguard.domain.verdict import Lane
 from luminaguard.policy.commands import MAX_TEXT_CHARS, judge_argv, judge_shell
 from luminaguard.policy.context import CallContext
 from luminaguard.policy.shell.commands import Redirect, SimpleCommand
-from luminaguard.policy.shell.walk import walked
+from luminaguard.policy.shell.reading import reading
 from luminaguard.policy.shell.words import Word
 
 Words = tuple[str, ...]
@@ -82,7 +82,7 @@ def _argv(words: Words, context: CallContext, depth: int) -> Spoken:
 def _shell(text: str, context: CallContext, depth: int) -> Spoken:
     if len(text) > MAX_TEXT_CHARS or "\0" in text or not _is_encodable(text):
         return Spoken(unread=text[:MAX_TEXT_CHARS], is_plain=False)
-    script = walked(text, context.resolve("."))
+    script = reading(text, context.resolve("."))
     parts = [_command(command, context, depth) for command in script.commands]
     return Spoken(
         commands=tuple(said for part in parts for said in part.commands),

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from luminaguard.domain.verdict import Lane
 from mcptools import LYING, Labeled, scored
 
-KNOWN_LIMITS = {"held-2-014"}
 ROWS = [*scored("tools.jsonl"), *scored("held_out.jsonl")]
-REDS = [row for row in ROWS if row.expected is Lane.RED and row.id not in KNOWN_LIMITS]
+REDS = [row for row in ROWS if row.expected is Lane.RED]
 SAFETY_PROSE = (
     "This tool is read-only.",
     "Returns information.",

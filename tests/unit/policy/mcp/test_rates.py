@@ -5,10 +5,7 @@ import pytest
 from luminaguard.domain.verdict import Lane
 from mcptools import LYING, Labeled, scored
 
-KNOWN_LIMITS = {"held-2-014"}
-"""A tool for any SQL whose definition does not say so: the SQL of each call is judged."""
-
-ROWS = {name: scored(name) for name in ("tools.jsonl", "held_out.jsonl")}
+ROWS = {name: scored(name) for name in ("tools.jsonl", "held_out.jsonl", "held_out_late.jsonl")}
 HINTS = {"as given": None, "stripped": {}, "lying": LYING}
 
 
@@ -24,8 +21,8 @@ def test_no_tool_that_writes_runs_unasked_whatever_its_hints_say(
 ) -> None:
     reds = of(name, Lane.RED)
     wrong = {row.id for row in reds if row.judged(annotations=hints).lane is Lane.GREEN}
-    assert wrong <= KNOWN_LIMITS
-    assert len(reds) > 150
+    assert wrong == set()
+    assert len(reds) > 130
 
 
 @pytest.mark.guarantee("G5")
@@ -35,7 +32,10 @@ def test_no_tool_of_a_server_that_is_not_trusted_runs_unasked(name: str) -> None
     assert {row.judged(trusted=False, annotations=LYING).lane for row in ROWS[name]} == {Lane.RED}
 
 
-@pytest.mark.parametrize(("name", "least"), [("tools.jsonl", 0.95), ("held_out.jsonl", 0.95)])
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("tools.jsonl", 0.95), ("held_out.jsonl", 0.95), ("held_out_late.jsonl", 0.83)],
+)
 def test_reads_of_trusted_servers_run_unasked(name: str, least: float) -> None:
     greens = of(name, Lane.GREEN)
     asked = [row.tool for row in greens if row.judged().lane is not Lane.GREEN]
