@@ -24,8 +24,10 @@ finish() { # finish CODE: say how long it took, then how it ended
   exit "$1"
 }
 
-part() { # part NAME MARKS: one pytest with coverage
-  "$PYTHON" -m coverage run -m pytest -m "$2" --durations=10 2>&1 | tee "build/part-$1.log"
+part() { # part NAME PYTEST_ARGUMENTS...: one pytest with coverage
+  local name="$1"
+  shift
+  "$PYTHON" -m coverage run -m pytest --durations=10 "$@" 2>&1 | tee "build/part-$name.log"
 }
 
 case "${1:-all}" in
@@ -40,14 +42,20 @@ case "${1:-all}" in
   all)
     .venv/bin/luminaguard image verify >/dev/null 2>&1 || .venv/bin/luminaguard image build || exit 1
     "$PYTHON" -m coverage erase
-    # Side by side: an emulated machine keeps one processor busy, the other tests another.
-    part plain 'not vm' >/dev/null &
-    part vm vm
+    # Side by side: an emulated machine keeps one processor busy, units another, and tests of whole
+    # processes mostly wait.
+    part unit -m 'not vm' tests/unit >/dev/null &
+    unit_part=$!
+    part plain -m 'not vm' --ignore=tests/unit >/dev/null &
+    plain_part=$!
+    part vm -m vm
     vm=$?
-    wait $!
+    wait "$unit_part"
+    unit=$?
+    wait "$plain_part"
     plain=$?
-    cat build/part-plain.log
-    [ "$plain$vm" = 00 ] || finish 1
+    cat build/part-unit.log build/part-plain.log
+    [ "$unit$plain$vm" = 000 ] || finish 1
     "$PYTHON" -m coverage combine --quiet && "$PYTHON" -m coverage json --quiet -o build/coverage.json &&
       "$PYTHON" tools/ratchet.py build/coverage.json
     finish "$?"
