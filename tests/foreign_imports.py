@@ -24,9 +24,10 @@ import anyio.to_thread
 import click.testing
 import cryptography.hazmat.primitives.asymmetric.ed25519
 import pathspec
+import pydantic_ai.direct
 import qemu.qmp
 
-LOADED_BEFORE = (anyio, click, cryptography, pathspec, qemu, urllib.request)
+LOADED_BEFORE = (anyio, click, cryptography, pathspec, pydantic_ai, qemu, urllib.request)
 """Libraries hold on other systems by their own word; only our modules are on trial."""
 OF_WINDOWS = ("msvcrt", "winreg")
 """Modules that a Windows has and this system has not; empty here."""
