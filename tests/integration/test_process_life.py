@@ -25,7 +25,8 @@ from luminaguard.domain.harvest import (
 from luminaguard.errors import GuestLost, HypervisorUnavailable, VmStateError
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.process.backend import ProcessHypervisor
-from luminaguard.vm.backends.process.launch import descendants, marked
+from luminaguard.vm.backends.process.launch import marked
+from luminaguard.vm.confinement.descent import descendants
 from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import GuestMount, MicroVM
 from luminaguard.vm.lifecycle import VmState
