@@ -28,6 +28,9 @@ from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hypervisor import MicroVM, Template
 from luminaguard.vm.spec import VmSpec
 
+TRIED_S = 5.0
+"""How long gVisor waits for a platform that hangs, as /dev/kvm does on some hosts; boots take 1."""
+
 
 @pytest.fixture(scope="session")
 def vm_spec(guest_image: GuestImage) -> VmSpec:
@@ -66,7 +69,7 @@ def gvisor(
         pytest.skip(f"gvisor: {unavailable}")
     cache, runtime = vm_directories
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    hypervisor = GvisorHypervisor(cache, runtime, image=guest_image)
+    hypervisor = GvisorHypervisor(cache, runtime, image=guest_image, probe_limit_s=TRIED_S)
     yield hypervisor
     hypervisor.close()
 

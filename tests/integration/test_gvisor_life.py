@@ -1,13 +1,12 @@
 """gVisor machines come, go and are attacked: they hold, and nothing of them stays behind."""
 
 import os
-import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +14,17 @@ from pathlib import Path
 import anyio
 import pytest
 
-from luminaguard.domain.execution import Execution, GuestReport
+from luminaguard.domain.execution import Execution
 from luminaguard.domain.harvest import FileBytes, UpperFile, UpperRecord
 from luminaguard.domain.isolation import Tier
 from luminaguard.errors import GuestLost, HypervisorUnavailable, ImageError, VmStateError
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
-from luminaguard.vm.disks import scratch_disk
-from luminaguard.vm.hypervisor import GuestMount, MicroVM
+from luminaguard.vm.hypervisor import MicroVM
 from luminaguard.vm.lifecycle import VmState
 from luminaguard.vm.roots import Roots
 from luminaguard.vm.spec import VmSpec
-from vm_fixtures import imaged
+from rooted import WORKSPACE, furnished, imaged_disks, lives, reseeded, shell, small_disks
 
 pytestmark = [
     pytest.mark.vm,
@@ -37,8 +35,7 @@ pytestmark = [
     ),
 ]
 
-HOLDER = Path(__file__).with_name("gvisor_holder.py")
-WORKSPACE = "/srv/project"
+HOLDER = Path(__file__).with_name("rooted_holder.py")
 GONE_LIMIT_S = 10.0
 
 
@@ -54,58 +51,41 @@ def marked(runtime: Path) -> list[int]:
     return found
 
 
-def lives(pid: int) -> bool:
-    """Whether a process is there, and not only its exit status for a parent that is slow to ask."""
-    try:
-        about = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return about.rpartition(")")[2].split()[0] not in {"Z", "X"}
-
-
-def wait_until_gone(runtime: Path) -> None:
+def wait_until_gone(runtime: Path, others: Sequence[int] = ()) -> None:
     limit_s = time.monotonic() + GONE_LIMIT_S
-    while (left := marked(runtime)) and time.monotonic() < limit_s:
+    while (
+        left := [pid for pid in marked(runtime) if pid not in others]
+    ) and time.monotonic() < limit_s:
         time.sleep(0.02)
     assert left == []
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    place = tmp_path / "tree"
-    (place / "folder").mkdir(parents=True)
-    (place / "a.txt").write_text("old\n")
-    return place
+@pytest.fixture(scope="module")
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    with small_disks(tmp_path_factory.mktemp("gvisor-life")) as made:
+        yield made
 
 
-@pytest.fixture(params=["squashfs", "erofs"])
-def disks(request: pytest.FixtureRequest, tree: Path, tmp_path: Path) -> Iterator[tuple[int, int]]:
-    image = imaged(tree, tmp_path / "image", request.param)
-    scratch = scratch_disk(tmp_path, 64 * 1024 * 1024)
-    yield image, scratch
-    os.close(image)
-    os.close(scratch)
+@pytest.fixture(scope="module")
+async def machine(
+    gvisor: GvisorHypervisor, vm_spec: VmSpec, disks: tuple[int, int]
+) -> AsyncIterator[MicroVM]:
+    """One for all tests that leave it as it was."""
+    async with furnished(gvisor, vm_spec, disks) as made:
+        yield made
 
 
-@pytest.fixture
-async def machine(gvisor: GvisorHypervisor, vm_spec: VmSpec) -> AsyncIterator[MicroVM]:
-    async with await gvisor.boot(vm_spec) as booted:
-        await booted.reseed(secrets.token_bytes(64), time.time_ns())
-        yield booted
-
-
-async def shell(machine: MicroVM, script: str, cwd: str = "/") -> GuestReport:
-    return await machine.execute(Execution(argv=("sh", "-c", script), cwd=cwd, timeout_s=30))
-
-
+@pytest.mark.parametrize("filesystem", ["squashfs", "erofs"])
 async def test_the_workspace_comes_in_and_its_changes_come_out_from_either_image(
-    machine: MicroVM, disks: tuple[int, int]
+    gvisor: GvisorHypervisor, vm_spec: VmSpec, tmp_path: Path, filesystem: str
 ) -> None:
-    await machine.attach(workspace_fd=disks[0], scratch_fd=disks[1])
-    await machine.mount(GuestMount(path=WORKSPACE, filesystem="squashfs"))
-    report = await shell(machine, "cat a.txt; echo new >> a.txt; pwd", WORKSPACE)
-    assert report.stdout == b"old\n/srv/project\n"
-    records: list[UpperRecord] = [record async for record in machine.harvest()]
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a.txt").write_text("old\n")
+    with imaged_disks(tmp_path / "tree", tmp_path, filesystem=filesystem) as disks:
+        async with furnished(gvisor, vm_spec, disks) as machine:
+            report = await shell(machine, "cat a.txt; echo new >> a.txt; pwd", WORKSPACE)
+            assert report.stdout == b"old\n/srv/project\n"
+            records: list[UpperRecord] = [record async for record in machine.harvest()]
     changed = [record for record in records if isinstance(record, UpperFile)]
     assert [record.path for record in changed] == [b"a.txt"]
     assert FileBytes(0, b"old\nnew\n") in records
@@ -155,11 +135,7 @@ except OSError as error:
     assert lines[2].startswith("refused")
 
 
-async def test_what_a_command_leaves_is_ended_and_named(
-    machine: MicroVM, disks: tuple[int, int]
-) -> None:
-    await machine.attach(workspace_fd=disks[0], scratch_fd=disks[1])
-    await machine.mount(GuestMount(path=WORKSPACE, filesystem="squashfs"))
+async def test_what_a_command_leaves_is_ended_and_named(machine: MicroVM) -> None:
     script = (
         "for n in 1 2 3; do setsid sh -c 'while :; do date >> log; done' >/dev/null 2>&1 & done"
     )
@@ -175,11 +151,7 @@ async def test_the_image_and_the_shared_directory_cannot_be_written(machine: Mic
     assert report.stderr.count(b"denied") + report.stderr.count(b"Read-only") == 3
 
 
-async def test_scratch_space_ends_where_its_limit_is(
-    machine: MicroVM, disks: tuple[int, int]
-) -> None:
-    await machine.attach(workspace_fd=disks[0], scratch_fd=disks[1])
-    await machine.mount(GuestMount(path=WORKSPACE, filesystem="squashfs"))
+async def test_scratch_space_ends_where_its_limit_is(machine: MicroVM) -> None:
     report = await shell(machine, "head -c 200000000 /dev/zero > big", WORKSPACE)
     assert report.exit_code != 0
     assert b"No space left" in report.stderr
@@ -189,32 +161,37 @@ async def test_scratch_space_ends_where_its_limit_is(
 async def test_a_mounted_workspace_cannot_be_swapped(
     machine: MicroVM, disks: tuple[int, int]
 ) -> None:
-    await machine.attach(workspace_fd=disks[0], scratch_fd=disks[1])
-    await machine.mount(GuestMount(path=WORKSPACE, filesystem="squashfs"))
     with pytest.raises(VmStateError, match="swapped"):
         await machine.attach(workspace_fd=disks[0], scratch_fd=disks[1])
 
 
 async def test_a_killed_sandbox_is_a_lost_machine(
-    machine: MicroVM, vm_directories: tuple[Path, Path]
+    gvisor: GvisorHypervisor, vm_spec: VmSpec, vm_directories: tuple[Path, Path]
 ) -> None:
-    os.kill(machine.pid, signal.SIGKILL)
-    with pytest.raises((GuestLost, VmStateError)):
-        await shell(machine, "true")
-    await machine.stop()
-    assert machine.state is VmState.STOPPED
-    wait_until_gone(vm_directories[1])
+    others = marked(vm_directories[1])
+    async with reseeded(gvisor, vm_spec) as machine:
+        assert marked(vm_directories[1]) != others
+        os.kill(machine.pid, signal.SIGKILL)
+        with pytest.raises((GuestLost, VmStateError)):
+            await shell(machine, "true")
+        await machine.stop()
+        assert machine.state is VmState.STOPPED
+        wait_until_gone(vm_directories[1], others)
 
 
 async def test_a_cancelled_boot_leaves_nothing(
     gvisor: GvisorHypervisor, vm_spec: VmSpec, vm_directories: tuple[Path, Path]
 ) -> None:
     await gvisor.probe()
+    async with reseeded(gvisor, vm_spec):
+        pass  # the image is unpacked and checked: from here on a boot starts at once
+    homes = vm_directories[1] / "gvisor"
+    others, kept = marked(vm_directories[1]), os.listdir(homes)
     with anyio.move_on_after(0.2) as scope:
         await gvisor.boot(vm_spec)
     assert scope.cancelled_caught
-    wait_until_gone(vm_directories[1])
-    assert list(vm_directories[1].glob("gvisor/luminaguard-*")) == []
+    wait_until_gone(vm_directories[1], others)
+    assert os.listdir(homes) == kept
 
 
 async def test_a_jail_below_the_minimum_is_refused(
@@ -239,7 +216,9 @@ def test_machines_end_with_the_process_that_made_them(
     runtime = tmp_path / "run"
     where = [str(guest_image.directory), guest_image.digest, str(vm_directories[0]), str(runtime)]
     vm_directories[0].mkdir(mode=0o700, parents=True, exist_ok=True)
-    holder = subprocess.Popen([sys.executable, str(HOLDER), *where], stdout=subprocess.PIPE)
+    holder = subprocess.Popen(
+        [sys.executable, str(HOLDER), "gvisor", *where], stdout=subprocess.PIPE
+    )
     try:
         assert holder.stdout is not None
         _, sentry = map(int, holder.stdout.readline().split())

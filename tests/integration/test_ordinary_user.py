@@ -136,6 +136,13 @@ PROCESS = (
     *("conformance", "integration/test_process_life.py"),
     *("security/test_process_walls.py", "security/test_process_attacks.py"),
 )
+GVISOR = (*("conformance", "integration/test_gvisor_life.py", "security/test_gvisor_walls.py"),)
+GVISOR_CHOSEN = (
+    "(test_hypervisor and gvisor and not template and not saved) or "
+    "(test_gvisor_life and (end_with or cancelled or either_image or hold_no or leaves)) or "
+    "(test_gvisor_walls and not doctors and not memory)"
+)
+"""In one run: each user's first machine has the image unpacked."""
 LIFE = "integration/test_qemu_life.py"
 ENDS = (
     f"{LIFE}::test_machines_end_with_the_process_that_made_them",
@@ -166,15 +173,7 @@ NEEDS_RUNSC = pytest.mark.skipif(
     ("suites", "chosen"),
     [
         (["conformance"], "qemu and not damaged and not saved and not without_snapshots"),
-        pytest.param(["conformance"], "gvisor and not template and not saved", marks=NEEDS_RUNSC),
-        pytest.param(
-            ["integration/test_gvisor_life.py"],
-            "end_with or cancelled or either_image or hold_no or leaves",
-            marks=NEEDS_RUNSC,
-        ),
-        pytest.param(
-            ["security/test_gvisor_walls.py"], "not doctors and not memory", marks=NEEDS_RUNSC
-        ),
+        pytest.param(GVISOR, GVISOR_CHOSEN, marks=NEEDS_RUNSC),
         (PROCESS, "process and not template and not saved"),
         ([LIFE], "end_with or no_moment or unseen or cancelling"),
         (ESCAPED, "not same_user and not its_cgroup"),

@@ -1,7 +1,6 @@
 """Machines of processes come, go and are ended from outside: nothing of them stays behind."""
 
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from luminaguard.domain.execution import Execution, GuestReport
+from luminaguard.domain.execution import Execution
 from luminaguard.domain.harvest import (
     FileBytes,
     UpperDirectory,
@@ -25,26 +24,17 @@ from luminaguard.domain.harvest import (
 from luminaguard.errors import GuestLost, HypervisorUnavailable, VmStateError
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.backends.process.backend import ProcessHypervisor
-from luminaguard.vm.backends.process.launch import descendants, marked
-from luminaguard.vm.disks import scratch_disk
-from luminaguard.vm.hypervisor import GuestMount, MicroVM
+from luminaguard.vm.backends.process.launch import marked
+from luminaguard.vm.confinement.descent import descendants
+from luminaguard.vm.hypervisor import MicroVM
 from luminaguard.vm.lifecycle import VmState
 from luminaguard.vm.spec import VmSpec
-from vm_fixtures import imaged
+from rooted import WORKSPACE, furnished, imaged_disks, lives, reseeded, shell, state
 
 pytestmark = pytest.mark.anyio
 
-HOLDER = Path(__file__).with_name("process_holder.py")
-WORKSPACE = "/srv/project"
+HOLDER = Path(__file__).with_name("rooted_holder.py")
 GONE_LIMIT_S = 10.0
-
-
-def lives(pid: int) -> bool:
-    """Whether a process is there, and not only its exit status for a parent that is slow to ask."""
-    try:
-        return state(pid) not in {"Z", "X"}
-    except OSError:
-        return False
 
 
 def wait_until_gone(*pids: int) -> None:
@@ -58,11 +48,6 @@ async def until(condition: Callable[[], bool]) -> None:
     with anyio.fail_after(GONE_LIMIT_S):
         while not condition():  # noqa: ASYNC110 - nothing tells of other processes
             await anyio.sleep(0.02)
-
-
-def state(pid: int) -> str:
-    about = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    return about.rpartition(")")[2].split()[0]
 
 
 def rooms(runtime: Path) -> list[Path]:
@@ -88,22 +73,14 @@ def filesystem(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def disks(filesystem: str, tree: Path, tmp_path: Path) -> Iterator[tuple[int, int]]:
-    image = imaged(tree, tmp_path / "image", filesystem)
-    scratch = scratch_disk(tmp_path, 64 * 1024 * 1024)
-    yield image, scratch
-    os.close(image)
-    os.close(scratch)
+    with imaged_disks(tree, tmp_path, filesystem=filesystem) as made:
+        yield made
 
 
 @pytest.fixture
 async def machine(process: ProcessHypervisor, vm_spec: VmSpec) -> AsyncIterator[MicroVM]:
-    async with await process.boot(vm_spec) as booted:
-        await booted.reseed(secrets.token_bytes(64), time.time_ns())
+    async with reseeded(process, vm_spec) as booted:
         yield booted
-
-
-async def shell(machine: MicroVM, script: str, cwd: str = "/") -> GuestReport:
-    return await machine.execute(Execution(argv=("sh", "-c", script), cwd=cwd, timeout_s=30))
 
 
 EDITS = """
@@ -131,10 +108,7 @@ def either(
 async def harvested(
     hypervisor: ProcessHypervisor, spec: VmSpec, disks: tuple[int, int], script: str
 ) -> list[UpperRecord]:
-    async with await hypervisor.boot(spec) as machine:
-        await machine.reseed(secrets.token_bytes(64), time.time_ns())
-        await machine.attach(workspace_fd=disks[0], scratch_fd=disks[1])
-        await machine.mount(GuestMount(path=WORKSPACE, filesystem="squashfs"))
+    async with furnished(hypervisor, spec, disks) as machine:
         report = await shell(machine, script, WORKSPACE)
         assert (report.exit_code, report.stderr) == (0, b"")
         return [record async for record in machine.harvest()]
@@ -268,7 +242,7 @@ def test_machines_end_with_the_process_that_made_them_and_the_next_one_clears_up
     runtime = tmp_path / "run"
     where = [str(guest_image.directory), guest_image.digest, str(vm_directories[0]), str(runtime)]
     with subprocess.Popen(
-        [sys.executable, str(HOLDER), *where], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(HOLDER), "process", *where], stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None
         line = holder.stdout.readline().split()

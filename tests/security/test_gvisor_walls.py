@@ -10,17 +10,16 @@ import secrets
 import shutil
 import socket
 import tempfile
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import cast
 
 import anyio
 import pytest
 
 from luminaguard.doctor.attack import GuestScript, Result, Verdict, Where
-from luminaguard.doctor.ground import WORKSPACE, Ground, Machine
+from luminaguard.doctor.ground import WORKSPACE as CATALOGUE_WORKSPACE
+from luminaguard.doctor.ground import Ground, Machine
 from luminaguard.doctor.inside import try_inside
 from luminaguard.doctor.registry import ATTACKS
 from luminaguard.domain.execution import Execution, GuestReport
@@ -29,12 +28,11 @@ from luminaguard.vm.backends.gvisor.backend import GvisorHypervisor
 from luminaguard.vm.confinement.cgroups.limits import CgroupLimits
 from luminaguard.vm.confinement.cgroups.machine import Cgroups
 from luminaguard.vm.confinement.jail import counts_apart
-from luminaguard.vm.disks import scratch_disk
 from luminaguard.vm.hardening import STRICT
-from luminaguard.vm.hypervisor import GuestMount, MicroVM
+from luminaguard.vm.hypervisor import MicroVM
 from luminaguard.vm.linux import user_id
 from luminaguard.vm.spec import VmSpec
-from vm_fixtures import imaged
+from rooted import WORKSPACE, furnished, small_disks
 
 pytestmark = [
     pytest.mark.vm,
@@ -70,34 +68,18 @@ ELSEWISE = {
 """Attack → why it cannot be judged as in a guest of QEMU's, and what holds."""
 
 
-@pytest.fixture
-def disks(tmp_path: Path) -> Iterator[tuple[int, int]]:
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    (tree / "a.txt").write_text("old\n")
-    image = imaged(tree, tmp_path / "image", "squashfs")
-    scratch = scratch_disk(tmp_path, 32 * 1024 * 1024)
-    yield image, scratch
-    os.close(image)
-    os.close(scratch)
+@pytest.fixture(scope="module")
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    with small_disks(tmp_path_factory.mktemp("gvisor-walls"), scratch_mib=32) as made:
+        yield made
 
 
-@asynccontextmanager
-async def booted(
-    gvisor: GvisorHypervisor, spec: VmSpec, disks: tuple[int, int]
-) -> AsyncGenerator[MicroVM]:
-    async with await gvisor.boot(spec) as machine:
-        await machine.attach(workspace_fd=disks[0], scratch_fd=disks[1])
-        await machine.reseed(secrets.token_bytes(64), time.time_ns())
-        await machine.mount(GuestMount(path=WORKSPACE, filesystem="squashfs"))
-        yield machine
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def machine(
     gvisor: GvisorHypervisor, vm_spec: VmSpec, disks: tuple[int, int]
 ) -> AsyncIterator[MicroVM]:
-    async with booted(gvisor, vm_spec, disks) as made:
+    """One for all attacks that are to leave it as it was."""
+    async with furnished(gvisor, vm_spec, disks) as made:
         yield made
 
 
@@ -117,7 +99,7 @@ class OneGround:
     @asynccontextmanager
     async def machine(self) -> AsyncGenerator[Machine]:
         _, _, disks = self._parts
-        async with booted(*self._parts) as made:
+        async with furnished(*self._parts, at=CATALOGUE_WORKSPACE) as made:
             yield Machine(vm=made, scratch_fd=disks[1], image_fd=disks[0])  # pyright: ignore[reportArgumentType] - any machine will do
 
 
@@ -170,7 +152,7 @@ async def test_a_command_that_ends_its_box_loses_its_machine_and_nothing_else(
     gvisor: GvisorHypervisor, vm_spec: VmSpec, disks: tuple[int, int], machine: MicroVM
 ) -> None:
     """An ordinary user's commands are the box's own user: gVisor lets them signal it."""
-    async with booted(gvisor, vm_spec, disks) as attacked:
+    async with furnished(gvisor, vm_spec, disks) as attacked:
         try:
             report = await attack(attacked, "import os; os.kill(1, 9)")
             assert b"PermissionError" in report.stderr
@@ -303,7 +285,7 @@ except OSError:
     pass
 print(made, flush=True)
 """
-    async with booted(gvisor, vm_spec, disks) as machine:
+    async with furnished(gvisor, vm_spec, disks) as machine:
         sentry = machine.pid
         with suppress(GuestLost):  # its memory ended before the number of its processes
             assert int((await attack(machine, code)).stdout) <= STRICT.limits.processes
@@ -333,12 +315,12 @@ for _ in range(64):
 print("took", len(hoard) * 64, "MiB")
 """
     spec = VmSpec(image=vm_spec.image, memory_mib=128)
-    async with booted(gvisor, spec, disks) as machine:
+    async with furnished(gvisor, spec, disks) as machine:
         if not await can_limit():
             lacking = machine.isolation.jail.missing["cgroup-limits"]
             pytest.skip(f"nothing bounds a sandbox's memory here, and cards say so: {lacking}")
         with pytest.raises(GuestLost, match="more memory than it may"):
             await attack(machine, code)
     with anyio.fail_after(60):
-        async with booted(gvisor, spec, disks) as another:
+        async with furnished(gvisor, spec, disks) as another:
             assert (await attack(another, "print(1)")).stdout == b"1\n"

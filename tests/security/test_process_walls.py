@@ -4,12 +4,10 @@ The host's kernel is shared: nothing here says that it has no bugs. Each attack 
 the wall that it meets was taken away by hand; docs/reference/backends/process.md lists them.
 """
 
-import os
 import secrets
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -20,39 +18,25 @@ from luminaguard.domain.execution import Execution, GuestReport
 from luminaguard.domain.isolation import Tier
 from luminaguard.vm.backends.process.backend import ProcessHypervisor
 from luminaguard.vm.backends.process.host import landlock_problem
-from luminaguard.vm.disks import scratch_disk
-from luminaguard.vm.hypervisor import GuestMount, MicroVM
+from luminaguard.vm.hypervisor import MicroVM
 from luminaguard.vm.spec import VmSpec
-from vm_fixtures import imaged
+from rooted import WORKSPACE, furnished, reseeded, small_disks
 
 pytestmark = pytest.mark.anyio
 
-WORKSPACE = "/srv/project"
 SCRATCH_MIB = 64
 LIMIT_S = 60.0
 
 
-@pytest.fixture
-def disks(tmp_path: Path) -> Iterator[tuple[int, int]]:
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    (tree / "a.txt").write_text("old\n")
-    image = imaged(tree, tmp_path / "image", "squashfs")
-    scratch = scratch_disk(tmp_path, SCRATCH_MIB * 1024 * 1024)
-    yield image, scratch
-    os.close(image)
-    os.close(scratch)
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def machine(
-    process: ProcessHypervisor, vm_spec: VmSpec, disks: tuple[int, int]
+    process: ProcessHypervisor, vm_spec: VmSpec, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[MicroVM]:
-    async with await process.boot(vm_spec) as booted:
-        await booted.reseed(secrets.token_bytes(64), time.time_ns())
-        await booted.attach(workspace_fd=disks[0], scratch_fd=disks[1])
-        await booted.mount(GuestMount(path=WORKSPACE, filesystem="squashfs"))
-        yield booted
+    """One for all: an attack that is held leaves it as it was."""
+    place = tmp_path_factory.mktemp("process-walls")
+    with small_disks(place, scratch_mib=SCRATCH_MIB) as disks:
+        async with furnished(process, vm_spec, disks) as made:
+            yield made
 
 
 async def attack(machine: MicroVM, code: str) -> GuestReport:
@@ -335,8 +319,7 @@ async def test_a_memory_hog_takes_nothing_of_the_hosts(
     process: ProcessHypervisor, vm_spec: VmSpec
 ) -> None:
     small = VmSpec(image=vm_spec.image, memory_mib=128)
-    async with await process.boot(small) as machine:
-        await machine.reseed(secrets.token_bytes(64), time.time_ns())
+    async with reseeded(process, small) as machine:
         report = await machine.execute(
             Execution(
                 python="x = [bytes([n % 9]) * (1 << 20) for n in range(2000)]; print('got it')",

@@ -4,6 +4,6 @@
 `syscalls.py` the filter of system calls, `apparmor.py` finds its profile. `berth.py` sets aside
 what each machine has for itself: a user (`uids.py`, `subuids.py`) and a cgroup (`cgroups/`).
 `process.py` starts and ends it all, `undertaker.py` remains when LuminaGuard itself is killed,
-`readback.py` asks the kernel which layers hold, `userns.py` explains a host that refuses
-namespaces. Nothing here knows what QEMU's options mean.
+`readback.py` asks the kernel which layers hold, `descent.py` which processes descend from which,
+`userns.py` explains a host that refuses namespaces. Nothing here knows what QEMU's options mean.
 """

@@ -94,6 +94,15 @@ def require_minimum(jail: Jail, *, allow_missing: frozenset[str], clone: bool) -
         HypervisorUnavailable: a needed layer is missing; the message says which and why.
     """
     needed = MINIMUM if clone else MINIMUM - {SEALED_TEMPLATE}
+    require_layers(jail, needed, allow_missing=allow_missing)
+
+
+def require_layers(jail: Jail, needed: frozenset[str], *, allow_missing: frozenset[str]) -> None:
+    """Refuse a jail that lacks any of these layers.
+
+    Raises:
+        HypervisorUnavailable: a needed layer is missing; the message says which and why.
+    """
     lacking = sorted((needed & jail.missing.keys()) - allow_missing)
     if lacking:
         reasons = "; ".join(f"{layer}: {jail.missing[layer]}" for layer in lacking)

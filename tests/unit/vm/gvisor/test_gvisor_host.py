@@ -71,7 +71,7 @@ def test_a_program_that_says_nothing_is_no_runsc(
 
 
 def test_a_machine_is_told_to_be_without_network_rights_or_a_writable_root(tmp_path: Path) -> None:
-    bundle = Bundle(directory=tmp_path, uid=1000)
+    bundle = Bundle(directory=tmp_path, shown=tmp_path / "shown", uid=1000)
     bundle.write(tmp_path / "root", STRICT)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["root"] == {"path": str(tmp_path / "root"), "readonly": True}
@@ -82,17 +82,6 @@ def test_a_machine_is_told_to_be_without_network_rights_or_a_writable_root(tmp_p
     assert not {"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_MODULE"} & set(rights["bounding"])
     assert {"type": "network"} in config["linux"]["namespaces"]
     assert config["process"]["args"][-1].endswith("main(1000)")
-
-
-def test_a_machine_is_given_the_agents_sources_and_its_profile(tmp_path: Path) -> None:
-    bundle = Bundle(directory=tmp_path, uid=0)
-    bundle.write(tmp_path / "root", STRICT)
-    sources = os.listdir(bundle.shown / "agent" / "luminaguard_guest")
-    assert "sandbox.py" in sources
-    assert all(name.endswith(".py") for name in sources)
-    assert (bundle.shown / "profile.json").read_bytes() == STRICT.to_bytes()
-    bundle.limit_scratch(4096)
-    assert (bundle.shown / "scratch-bytes").read_text() == "4096\n"
 
 
 def test_an_image_comes_out_as_it_went_in(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +13,6 @@ from luminaguard.domain.isolation import Tier
 from luminaguard.errors import ConfigError, HypervisorUnavailable
 from luminaguard.vm.backends.process.host import Bubblewrap, find_bubblewrap
 from luminaguard.vm.backends.process.launch import Order, command_line, marked
-from luminaguard.vm.backends.process.room import Room
-from luminaguard.vm.hardening import STRICT
-from luminaguard.vm.owned import make_owned, remove_dead
 
 
 def program(place: Path, script: str) -> Path:
@@ -115,28 +111,6 @@ def test_an_ordinary_users_machine_is_bounded_by_process_where_no_cgroup_does_it
     assert "--data=536870912" in words
     assert words[words.index("--user") + 1] == "--map-root-user"
     assert not any(word.startswith("--data") for word in command_line(order(7)))
-
-
-def test_a_room_can_be_read_by_another_user_whatever_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0o077)
-    try:
-        own = make_owned(tmp_path / "process", "luminaguard-")
-        room = Room(own, None)
-        room.write(STRICT)
-        room.limit_scratch(4096)
-    finally:
-        os.umask(before)
-    for place in (room.shown, *room.shown.rglob("*")):
-        wanted = 0o755 if place.is_dir() else 0o644
-        assert stat.S_IMODE(place.stat().st_mode) == wanted, place
-    assert (room.shown / "profile.json").read_bytes() == STRICT.to_bytes()
-    assert (room.shown / "scratch-bytes").read_text() == "4096\n"
-    assert "process.py" in os.listdir(room.shown / "agent" / "luminaguard_guest")
-    remove_dead(tmp_path / "process")
-    assert room.shown.is_dir(), "its owner lives"
-    room.remove()
-    room.remove()
-    assert list((tmp_path / "process").iterdir()) == []
 
 
 def test_only_processes_that_bear_the_name_are_found() -> None:

@@ -29,6 +29,7 @@ from luminaguard.vm.hypervisor import Capabilities, Probe, Template
 from luminaguard.vm.slots import PrivateDirectory, sweep
 from luminaguard.vm.spec import VmSpec
 from luminaguard.vm.templates import TemplateStore
+from luminaguard.vm.trial import require_image
 
 _SAVING = "saved machines"
 _FORMAT = 1
@@ -94,13 +95,10 @@ class AppleHypervisor:
         Raises:
             HypervisorUnavailable: with the missing piece and what mends it.
         """
-        if self._image is None:
-            raise HypervisorUnavailable(
-                "there is no guest image to try this host with", hint="luminaguard image build"
-            )
+        image = require_image(self._image)
         launcher = await self._ready()
         if self._found is None:
-            spec = VmSpec(image=self._image)
+            spec = VmSpec(image=image)
             async with await self._boot(launcher, self._plan(spec)) as machine:
                 await machine.exercise()
             self._found = await self._try_saving(launcher, spec)

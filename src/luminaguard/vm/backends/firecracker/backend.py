@@ -37,12 +37,12 @@ from luminaguard.vm.imagecheck import ImageCheck
 from luminaguard.vm.probecache import ProbeCache, host_identity
 from luminaguard.vm.spec import VmSpec
 from luminaguard.vm.templates import TemplateStore
+from luminaguard.vm.trial import require_image, trial_spec
 
 _BOOT_LIMIT_S = 15.0
 """A guest that has not answered by then never will: with KVM it takes less than a second."""
 _FIRST_ANSWER_LIMIT_S = 15.0
 _CONSOLE_LIMIT_S = 5.0
-_PROBE_MEMORY_MIB = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +110,7 @@ class FirecrackerHypervisor:
         Raises:
             HypervisorUnavailable: with the missing piece and what mends it.
         """
-        if self._image is None:
-            raise HypervisorUnavailable(
-                "there is no guest image to try this host with", hint="luminaguard image build"
-            )
-        return await self._probe_with(self._image)
+        return await self._probe_with(require_image(self._image))
 
     async def boot(self, spec: VmSpec) -> FirecrackerMachine:
         """Boot a machine from its image; returns once the guest answered."""
@@ -251,7 +247,7 @@ class FirecrackerHypervisor:
     async def _try_booting(self, image: GuestImage, host: Host) -> Probe:
         version = require_known(host.version)
         try:
-            async with await self._boot(VmSpec(image=image, memory_mib=_PROBE_MEMORY_MIB)):
+            async with await self._boot(trial_spec(image)):
                 pass
         except (HypervisorUnavailable, ImageError):
             raise

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luminaguard.errors import HypervisorUnavailable
+from luminaguard.vm.asking import ask
 from luminaguard.vm.backends.firecracker.api.faults import printable
 
 _LIMIT_S = 10.0
@@ -72,24 +73,17 @@ def program_version(program: Path) -> Version:
         HypervisorUnavailable: it does not tell.
     """
     try:
-        shown = subprocess.run(
-            [str(program), "--version"],
-            capture_output=True,
-            timeout=_LIMIT_S,
-            check=True,
-            text=True,
-            errors="replace",
-            env={"LC_ALL": "C"},
-        ).stdout
+        shown = ask(program, "--version", limit_s=_LIMIT_S)
+        shown.check_returncode()
     except (OSError, subprocess.SubprocessError) as problem:
         raise HypervisorUnavailable(
             f"{program} does not tell its version: {problem}",
             hint="point LUMINAGUARD_FIRECRACKER to a release of Firecracker",
         ) from problem
-    version = parse_version(shown)
+    version = parse_version(shown.stdout)
     if version is None:
         raise HypervisorUnavailable(
-            f"{program} is no Firecracker that is known here: it says {printable(shown)!r}",
+            f"{program} is no Firecracker that is known here: it says {printable(shown.stdout)!r}",
             hint="point LUMINAGUARD_FIRECRACKER to a release of Firecracker",
         )
     return version

@@ -1,4 +1,4 @@
-"""What runsc is told of one machine: an OCI bundle, and the directory that the guest is shown.
+"""What runsc is told of one machine: an OCI bundle.
 
 Source: OCI runtime specification 1.0.2, config.md and config-linux.md.
 """
@@ -7,11 +7,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from luminaguard.vm.agentfiles import copy_agent
 from luminaguard.vm.hardening import HardeningProfile
+from luminaguard.vm.room import SEEN_AT
 
-_HOST = "/mnt"
-"""Where the guest agent looks for what the host shows."""
 _START = (
     "import sys; sys.path.insert(0, '{host}/agent'); "
     "from luminaguard_guest.sandbox import main; main({uid})"
@@ -26,21 +24,13 @@ _OPEN_FILES = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """One machine's private directory."""
+    """One machine's, in its private directory."""
 
     directory: Path
+    shown: Path
+    """What the guest sees, read-only."""
     uid: int
     """User that commands run as, inside."""
-
-    @property
-    def shown(self) -> Path:
-        """What the guest sees, read-only, at /mnt."""
-        return self.directory / "shown"
-
-    @property
-    def lower(self) -> Path:
-        """The workspace's files, once they are there."""
-        return self.shown / "lower"
 
     @property
     def state(self) -> Path:
@@ -52,20 +42,12 @@ class Bundle:
 
         `root`: the unpacked image, shared with other machines and never written to.
         """
-        for place in (self.shown, self.lower, self.state, self.shown / "agent"):
-            place.mkdir(mode=0o755)
-        copy_agent(self.shown / "agent" / "luminaguard_guest")
-        (self.shown / "profile.json").write_bytes(profile.to_bytes())
-        self.limit_scratch(0)
+        self.state.mkdir(mode=0o755)
         config = json.dumps(self._config(root, profile), indent=1)
         (self.directory / "config.json").write_text(config, encoding="utf-8")
 
-    def limit_scratch(self, size_bytes: int) -> None:
-        """Tell the guest how much commands may write."""
-        (self.shown / "scratch-bytes").write_text(f"{size_bytes}\n", encoding="ascii")
-
     def _config(self, root: Path, profile: HardeningProfile) -> dict[str, object]:
-        start = _START.format(host=_HOST, uid=self.uid)
+        start = _START.format(host=SEEN_AT, uid=self.uid)
         rights = list(_CAPABILITIES)
         none = {"options": ["nosuid", "nodev", "mode=0755", "size=64m"]}
         return {
@@ -96,7 +78,7 @@ class Bundle:
                 {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
                 {"destination": "/run", "type": "tmpfs", "source": "tmpfs", **none},
                 {
-                    "destination": _HOST,
+                    "destination": SEEN_AT,
                     "type": "bind",
                     "source": str(self.shown),
                     "options": ["ro", "nosuid", "nodev"],

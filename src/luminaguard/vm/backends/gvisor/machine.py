@@ -7,12 +7,11 @@ from anyio.to_thread import run_sync
 
 from luminaguard.domain.isolation import Isolation
 from luminaguard.errors import GuestLost, TemplateError, VmStateError
-from luminaguard.vm import trees
-from luminaguard.vm.backends.gvisor.bundle import Bundle
 from luminaguard.vm.backends.gvisor.sandbox import Sandbox
 from luminaguard.vm.hypervisor import GuestMount
 from luminaguard.vm.lifecycle import VmEvent, after
 from luminaguard.vm.living import LivingMachine
+from luminaguard.vm.room import Room
 from luminaguard.vm.spec import VmSpec
 
 _MIB = 1024 * 1024
@@ -21,13 +20,11 @@ _MIB = 1024 * 1024
 class GvisorMachine(LivingMachine):
     """A `MicroVM` run by runsc."""
 
-    def __init__(
-        self, sandbox: Sandbox, bundle: Bundle, isolation: Isolation, spec: VmSpec
-    ) -> None:
+    def __init__(self, sandbox: Sandbox, room: Room, isolation: Isolation, spec: VmSpec) -> None:
         """Take over a sandbox whose guest has answered; `ready` must follow."""
         super().__init__(sandbox.client, isolation)
         self._sandbox = sandbox
-        self._bundle = bundle
+        self._room = room
         self._spec = spec
         self._mounted = False
 
@@ -48,12 +45,7 @@ class GvisorMachine(LivingMachine):
         await self._sandbox.end()
 
     def _cause_of_loss(self) -> GuestLost | None:
-        if not self._sandbox.cgroup.ran_out_of_memory():
-            return None
-        return GuestLost(
-            "the machine used more memory than it may, and was killed",
-            hint="raise vm.memory_mib",
-        )
+        return self._sandbox.cgroup.cause_of_loss("raise vm.memory_mib")
 
     async def attach(self, *, workspace_fd: int, scratch_fd: int) -> None:
         """Show the guest the workspace image's files, unpacked into the machine's own directory.
@@ -68,10 +60,9 @@ class GvisorMachine(LivingMachine):
         await run_sync(self._furnish, workspace_fd, os.fstat(scratch_fd).st_size)
 
     def _furnish(self, workspace_fd: int, scratch_bytes: int) -> None:
-        trees.empty(self._bundle.lower)
-        trees.unpack(workspace_fd, self._bundle.lower)
+        self._room.furnish(workspace_fd)
         most = self._spec.memory_mib * _MIB // 2
-        self._bundle.limit_scratch(min(scratch_bytes, most))
+        self._room.limit_scratch(min(scratch_bytes, most))
 
     async def mount(self, mount: GuestMount) -> None:
         """Mount scratch space and overlay."""

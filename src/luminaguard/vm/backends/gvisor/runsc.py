@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 
 from luminaguard.errors import HypervisorUnavailable
+from luminaguard.vm.asking import ask
 
 RUNSC = "runsc"
 OVERRIDE = "LUMINAGUARD_RUNSC"
@@ -58,14 +59,7 @@ def find_runsc() -> Runsc:
 
 def _said(path: str, argument: str) -> str:
     try:
-        shown = subprocess.run(
-            [path, argument],
-            capture_output=True,
-            timeout=_LIMIT_S,
-            check=False,
-            text=True,
-            env={"LC_ALL": "C"},
-        )
+        shown = ask(path, argument, limit_s=_LIMIT_S)
     except (OSError, subprocess.SubprocessError) as problem:
         raise HypervisorUnavailable(
             f"{path} does not run: {problem}", hint="apt-get install --reinstall runsc"

@@ -1,6 +1,5 @@
 """Processes: machines without a kernel of their own. Only where the user names this backend.
 
-`backend` offers it, `machine` is one guest, `launch` starts and ends its processes, `room` is the
-directory that it is shown, `spaces` gives it users that are nobody, `jail` reads back what holds,
-`host` finds what this host must have.
+`backend` offers it, `machine` is one guest, `launch` starts and ends its processes, `spaces` gives
+it users that are nobody, `jail` reads back what holds, `host` finds what this host must have.
 """

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 
 from luminaguard.errors import HypervisorUnavailable
+from luminaguard.vm.asking import ask
 from luminaguard.vm.confinement.hosttools import tool
 
 OVERRIDE = "LUMINAGUARD_BWRAP"
@@ -58,14 +59,7 @@ def find_bubblewrap() -> Bubblewrap:
 
 def _said(path: str) -> str:
     try:
-        shown = subprocess.run(
-            [path, "--version"],
-            capture_output=True,
-            timeout=_LIMIT_S,
-            check=False,
-            text=True,
-            env={"LC_ALL": "C"},
-        )
+        shown = ask(path, "--version", limit_s=_LIMIT_S)
     except (OSError, subprocess.SubprocessError) as problem:
         raise HypervisorUnavailable(
             f"{path} does not run: {problem}", hint="apt-get install --reinstall bubblewrap"

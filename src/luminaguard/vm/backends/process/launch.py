@@ -7,8 +7,6 @@ to what is left.
 """
 
 import os
-import socket
-import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +15,14 @@ import anyio
 
 from luminaguard.errors import GuestLost, VmError
 from luminaguard.vm.backends.process.host import Bubblewrap
-from luminaguard.vm.channel import Channel
+from luminaguard.vm.confinement.descent import descendants
 from luminaguard.vm.confinement.hosttools import tool
-from luminaguard.vm.guest import GuestClient
-from luminaguard.vm.linux import kill_process, process_handle, quiet_pipe, send_signal
+from luminaguard.vm.guestprocesses import ENTER, GuestProcesses
+from luminaguard.vm.linux import send_signal
+from luminaguard.vm.room import SEEN_AT
 
-_ENTER = (
-    'for place do shift; [ "$place" = -- ] && break; echo 0 >"$place" 2>/dev/null; done; exec "$@"'
-)
-"""Into the cgroup before everything else; reading back finds what did not work."""
-_HOST = "/mnt"
-"""Where the guest agent looks for what the host shows."""
 _AGENT = (
-    f"import sys; sys.path.insert(0, '{_HOST}/agent'); "
+    f"import sys; sys.path.insert(0, '{SEEN_AT}/agent'); "
     "from luminaguard_guest.process import main; main({uid}, copying={copying})"
 )
 _PASSAGE = "/tmp"  # noqa: S108 - a new, empty one, in a mount namespace of the machine's
@@ -38,8 +31,6 @@ _APART = ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "-
 _END_LIMIT_S = 10.0
 _STILL_LIMIT_S = 5.0
 _POLL_S = 0.005
-_MESSAGE_BYTES = 4096
-_SAFE_PATH = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,17 +55,12 @@ class Order:
 class Processes:
     """The processes of one machine."""
 
-    def __init__(
-        self, name: str, first: subprocess.Popen[bytes], client: GuestClient, messages: int
-    ) -> None:
+    def __init__(self, name: str, held: GuestProcesses) -> None:
         """Take over what was started; use `start`."""
-        self.client = client
+        self.client = held.client
         self._name = name
-        self._first = first
-        self._messages = messages
-        self._handles: dict[int, int] = {first.pid: process_handle(first.pid)}
+        self._held = held
         self._agent: int | None = None
-        self._ended = False
 
     @classmethod
     def start(cls, order: Order) -> "Processes":
@@ -83,48 +69,37 @@ class Processes:
         Raises:
             HypervisorUnavailable: a tool that starts it is missing.
         """
-        command = command_line(order)
-        agent, agent_end = socket.socketpair()
-        client = GuestClient(Channel(agent))
-        messages, messages_end = quiet_pipe()
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=agent_end.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=messages_end,
-                env=_SAFE_PATH,
-                cwd="/",
-                start_new_session=True,
-            )
-        except OSError as problem:
-            client.close()
-            os.close(messages)
-            raise VmError(f"bubblewrap could not be started: {problem.strerror}") from problem
-        finally:
-            agent_end.close()
-            os.close(messages_end)
-        return cls(order.name, process, client, messages)
+        return cls(order.name, GuestProcesses.start(command_line(order), "bubblewrap"))
 
     @property
     def pid(self) -> int:
-        """Process id of the agent; of the way to it until `find`."""
-        return self._first.pid if self._agent is None else self._agent
+        """Process id of the agent; of the way to it until `greet`."""
+        return self._held.first if self._agent is None else self._agent
 
     @property
     def alive(self) -> bool:
         """Whether the outermost process, which ends with the agent, still runs."""
-        return not self._ended and self._first.poll() is None
+        return self._held.alive
 
-    def find(self) -> None:
+    async def greet(self, limit_s: float) -> None:
+        """Wait until the agent has answered, and take hold of it.
+
+        Raises:
+            BootTimeout: it did not within `limit_s`.
+            GuestLost: it ended.
+        """
+        await self._held.greet(limit_s, "the agent")
+        self._find()
+
+    def _find(self) -> None:
         """Take hold of every process down to the agent.
 
         Raises:
             GuestLost: it is not there.
         """
-        for pid in descendants(self._first.pid):
+        for pid in descendants(self._held.first):
             with suppress(ProcessLookupError):
-                self._handles.setdefault(pid, process_handle(pid))
+                self._held.hold(pid)
                 if _is_first_of_namespace(pid):
                     self._agent = pid
                     return
@@ -150,34 +125,17 @@ class Processes:
     def _inside(self) -> list[int]:
         return [self.pid, *descendants(self.pid)]
 
-    def last_words(self) -> str:
-        """Return the end of what they wrote to standard error."""
-        said = b""
-        with suppress(OSError):
-            while piece := os.read(self._messages, _MESSAGE_BYTES):
-                said = (said + piece)[-_MESSAGE_BYTES:]
-        return said.decode(errors="replace").strip() or "it said nothing"
-
     async def end(self) -> None:
         """Kill every process, and wait until they are gone. Idempotent."""
-        if self._ended:
+        if self._held.ended:
             return
-        self._ended = True
-        self.client.close()
         if self._agent is None:
             with suppress(GuestLost):
-                self.find()
-        for handle in reversed(self._handles.values()):  # the agent first: it takes all along
-            kill_process(handle)
-        with anyio.move_on_after(_END_LIMIT_S):
-            for handle in self._handles.values():
-                await anyio.wait_readable(handle)
-            if self._agent is None:
+                self._find()
+        await self._held.end()
+        if self._agent is None:
+            with anyio.move_on_after(_END_LIMIT_S):
                 await self._end_marked()
-        self._first.poll()
-        for handle in self._handles.values():
-            os.close(handle)
-        os.close(self._messages)
 
     async def _end_marked(self) -> None:
         """End what was just being started, when nobody had hold of it yet."""
@@ -205,36 +163,15 @@ def command_line(order: Order) -> list[str]:
     return [
         *(tool("setpriv"), "--pdeathsig", "KILL", "--"),
         *(tool("prlimit"), "--core=0:0", *data, "--"),
-        *("/bin/sh", "-c", _ENTER, "sh", *order.joins, "--"),
+        *("/bin/sh", "-c", ENTER, "sh", *order.joins, "--"),
         *apart,
         *(bwrap, *_APART, "--die-with-parent", "--new-session", "--as-pid-1"),
         *("--clearenv", "--setenv", "PATH", "/usr/sbin:/usr/bin", "--setenv", "LANG", "C.UTF-8"),
         *("--hostname", "luminaguard", "--chdir", "/"),
         *("--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"),
-        *("--ro-bind", str(shown), _HOST, "--"),
+        *("--ro-bind", str(shown), SEEN_AT, "--"),
         *("/usr/bin/python3", "-I", "-S", "-B", "-u", "-c", start, order.name),
     ]
-
-
-def descendants(parent: int) -> list[int]:
-    """Return all processes below one, parents before children."""
-    found: list[int] = []
-    waiting = [parent]
-    while waiting:
-        children = _children(waiting.pop(0))
-        found += children
-        waiting += children
-    return found
-
-
-def _children(parent: int) -> list[int]:
-    found: list[int] = []
-    with suppress(OSError):
-        for thread in os.listdir(f"/proc/{parent}/task"):
-            with suppress(OSError):
-                text = Path(f"/proc/{parent}/task/{thread}/children").read_text(encoding="ascii")
-                found.extend(int(pid) for pid in text.split())
-    return found
 
 
 def marked(name: str) -> list[int]:

@@ -8,11 +8,11 @@ from anyio.to_thread import run_sync
 from luminaguard.domain.isolation import Isolation
 from luminaguard.errors import GuestLost, TemplateError
 from luminaguard.vm.backends.process.launch import Processes
-from luminaguard.vm.backends.process.room import Room
 from luminaguard.vm.backends.process.spaces import Space
 from luminaguard.vm.confinement.cgroups.machine import MachineCgroup
 from luminaguard.vm.engine import EngineMachine
 from luminaguard.vm.lifecycle import VmEvent, after
+from luminaguard.vm.room import Room
 from luminaguard.vm.spec import VmSpec
 
 _MIB = 1024 * 1024
@@ -90,12 +90,7 @@ class ProcessMachine(EngineMachine):
         self._cgroup = engine.cgroup
 
     def _cause_of_loss(self) -> GuestLost | None:
-        if not self._cgroup.ran_out_of_memory():
-            return None
-        return GuestLost(
-            "the machine used more memory than it may, and was killed",
-            hint="raise vm.memory_mib",
-        )
+        return self._cgroup.cause_of_loss("raise vm.memory_mib")
 
     async def snapshot(self, directory: Path) -> None:
         """Refuse, and keep the machine.

@@ -12,7 +12,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from luminaguard.domain.calls import canonical_json
-from luminaguard.errors import GuestLost, HypervisorUnavailable, TemplateError
+from luminaguard.errors import GuestLost, TemplateError
 from luminaguard.image.image import GuestImage
 from luminaguard.vm.agentfiles import agent_digest
 from luminaguard.vm.backends.qemu import cold
@@ -34,9 +34,9 @@ from luminaguard.vm.linux import memory_file
 from luminaguard.vm.probecache import ProbeCache, host_identity
 from luminaguard.vm.spec import VmSpec
 from luminaguard.vm.templates import TemplateStore
+from luminaguard.vm.trial import require_image, trial_spec
 
 _FIRST_ANSWER_LIMIT_S = 30.0
-_PROBE_MEMORY_MIB = 256
 _REHEARSAL_SCRATCH_BYTES = 64 * 1024 * 1024
 
 
@@ -92,11 +92,7 @@ class QemuHypervisor:
         Raises:
             HypervisorUnavailable: with the missing piece and the command that mends it.
         """
-        if self._image is None:
-            raise HypervisorUnavailable(
-                "there is no guest image to try this host with", hint="luminaguard image build"
-            )
-        return await self._probe_with(self._image)
+        return await self._probe_with(require_image(self._image))
 
     async def boot(self, spec: VmSpec) -> QemuMachine:
         """Boot a machine from its image; returns once the guest answered."""
@@ -241,8 +237,7 @@ class QemuHypervisor:
 
     async def _try_accelerators(self, image: GuestImage, binary: str) -> Probe:
         async def attempt(accelerator: Accelerator) -> str | None:
-            spec = VmSpec(image=image, memory_mib=_PROBE_MEMORY_MIB)
-            shape = _shape_of(spec, accelerator)
+            shape = _shape_of(trial_spec(image), accelerator)
             return await cold.reaches_user_space(self._launcher, image, shape)
 
         version = await run_sync(qemu_version, binary)

@@ -72,11 +72,8 @@ class QemuMachine(LivingMachine):
             os.close(self._origin.own_memory)
 
     def _cause_of_loss(self) -> GuestLost | None:
-        if not self._launched.cgroup.ran_out_of_memory():
-            return None
-        return GuestLost(
-            "the machine used more memory than it may, and was killed",
-            hint="keep the cache directory on a disk: on a tmpfs it counts as memory",
+        return self._launched.cgroup.cause_of_loss(
+            "keep the cache directory on a disk: on a tmpfs it counts as memory"
         )
 
     async def attach(self, *, workspace_fd: int, scratch_fd: int) -> None:

@@ -4,6 +4,7 @@ import re
 import subprocess
 
 from luminaguard.errors import HypervisorUnavailable, VmError
+from luminaguard.vm.asking import ask
 
 OLDEST = (7, 0)
 """Older ones were never run: the first release was developed on 7.2 (Debian 12)."""
@@ -19,22 +20,15 @@ def qemu_version(binary: str) -> str:
         VmError: it does not tell, or is no QEMU.
     """
     try:
-        shown = subprocess.run(
-            [binary, "--version"],
-            capture_output=True,
-            timeout=_LIMIT_S,
-            check=True,
-            text=True,
-            errors="replace",
-            env={"LC_ALL": "C"},
-        ).stdout
+        shown = ask(binary, "--version", limit_s=_LIMIT_S)
+        shown.check_returncode()
     except (OSError, subprocess.SubprocessError) as problem:
         raise VmError(
             f"{binary} does not tell its version: {problem}", hint="install QEMU anew"
         ) from problem
-    found = _FORM.match(shown)
+    found = _FORM.match(shown.stdout)
     if found is None:
-        said = " ".join(shown.split())[:80]
+        said = " ".join(shown.stdout.split())[:80]
         raise VmError(f"{binary} is no QEMU: it says {said!r}", hint="install QEMU anew")
     if (int(found[2]), int(found[3])) < OLDEST:
         raise HypervisorUnavailable(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import anyio
 
+from luminaguard.errors import GuestLost
 from luminaguard.vm.confinement.cgroups.limits import NEEDED, CgroupLimits, Setting
 from luminaguard.vm.confinement.cgroups.places import Branch, Places, find_places
 
@@ -69,6 +70,12 @@ class MachineCgroup:
                     words = dict(line.split(" ", 1) for line in text.splitlines())
                     return int(words.get("oom_kill", "0")) > 0
         return False
+
+    def cause_of_loss(self, hint: str) -> GuestLost | None:
+        """Return why its guest was lost if memory was why; `hint`: what to do about it."""
+        if not self.ran_out_of_memory():
+            return None
+        return GuestLost("the machine used more memory than it may, and was killed", hint=hint)
 
     def problem(self, pid: int, proc: Path = Path("/proc")) -> str | None:
         """Return why process `pid` is not limited as it should be; None when the kernel says it is.

@@ -52,6 +52,7 @@ from luminaguard.vm.hypervisor import Capabilities, Probe, Template
 from luminaguard.vm.probecache import ProbeCache, host_identity
 from luminaguard.vm.slots import CONSOLE, PrivateDirectory, sweep
 from luminaguard.vm.spec import VmSpec
+from luminaguard.vm.trial import require_image
 
 _GREETING_LIMIT_S = 20.0
 _CONSOLE_LIMIT_S = 20.0
@@ -98,11 +99,7 @@ class PortableQemu:
 
     async def probe(self) -> Probe:
         """Find the best accelerator by booting on it; remembered until the host changes."""
-        if self._image is None:
-            raise HypervisorUnavailable(
-                "there is no guest image to try this host with", hint="luminaguard image build"
-            )
-        return await self._probe_with(VmSpec(image=self._image))
+        return await self._probe_with(VmSpec(image=require_image(self._image)))
 
     async def boot(self, spec: VmSpec) -> EngineMachine:
         """Boot a machine from its image; returns once the guest answered."""

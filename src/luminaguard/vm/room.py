@@ -1,4 +1,4 @@
-"""The directory that one machine is shown: the agent, its orders, and the workspace's files."""
+"""The directory that a machine without disks is shown: agent, orders, the workspace's files."""
 
 import os
 from collections.abc import Iterator
@@ -10,11 +10,14 @@ from luminaguard.vm.hardening import HardeningProfile
 from luminaguard.vm.linux import give_away
 from luminaguard.vm.owned import OwnedDirectory
 
+SEEN_AT = "/mnt"
+"""Where the guest agent looks for what the host shows."""
+
 
 class Room:
     """One machine's private directory, filled."""
 
-    def __init__(self, own: OwnedDirectory, owner: int | None) -> None:
+    def __init__(self, own: OwnedDirectory, owner: int | None = None) -> None:
         """Take over an empty directory.
 
         Args:
@@ -30,8 +33,13 @@ class Room:
         return self._own.path.name
 
     @property
+    def directory(self) -> Path:
+        """What else the machine has on the host lies here; the guest does not see it."""
+        return self._own.path
+
+    @property
     def shown(self) -> Path:
-        """What the guest sees, read-only, at /mnt."""
+        """What the guest sees, read-only, at `SEEN_AT`."""
         return self._own.path / "shown"
 
     @property
@@ -59,7 +67,8 @@ class Room:
         (self.shown / "scratch-bytes").write_text(f"{size_bytes}\n", encoding="ascii")
 
     def furnish(self, workspace_fd: int) -> None:
-        """Unpack a workspace image into what the guest sees. Blocking."""
+        """Unpack a workspace image into what the guest sees, for what was there. Blocking."""
+        trees.empty(self.lower)
         trees.unpack(workspace_fd, self.lower)
         if self._owner is not None:
             for place in _below(os.fsencode(self.lower)):
