@@ -82,10 +82,10 @@ def _is_shown_to_read(name: NameEvidence, prose: ProseEvidence, hints: Hints) ->
         if name.reading is Reading.STRONG:
             return True
         # Words that nobody listed are no reason to doubt a trusted server: verbs that write are.
-        return (name.reading is Reading.WEAK or name.is_open) and (
-            prose.leads_with_read and not prose.is_claiming
-        )
-    return name.reading is Reading.STRONG and prose.leads_with_read and not prose.is_claiming
+        begins = prose.leads_with_read or prose.leads_with_noun
+        return (name.reading is Reading.WEAK or name.is_open) and (begins and not prose.is_claiming)
+    is_read = name.reading is Reading.STRONG or name.is_of_information
+    return is_read and prose.leads_with_read and not prose.is_claiming
 
 
 def _of_hints(hints: Hints, definition: ToolDefinition) -> Iterator[Evidence]:

@@ -12,8 +12,6 @@ from typing import Any
 from luminaguard.domain.verdict import Risk
 from luminaguard.errors import PolicyError
 
-_PREFIXED = ("re", "un", "auto", "bulk", "batch", "mass", "multi", "force", "hard", "soft", "self")
-"""What is put before a verb without a separator: "bulkdelete", "autosave"."""
 _VOWELS = "aeiou"
 
 
@@ -78,6 +76,8 @@ class Lexicon:
     """Verbs that could do anything → the objects with which they are reads."""
     write_phrases: Mapping[tuple[str, str], Class]
     read_nouns: frozenset[str]
+    information: frozenset[str]
+    """Those of them, and more, that can only be looked at when a name ends with them."""
     addresses: frozenset[str]
     addresses_after_fetch: frozenset[str]
     address_prose: re.Pattern[str]
@@ -97,6 +97,10 @@ class Lexicon:
     fillers: frozenset[str]
     instructs: frozenset[str]
     objects: frozenset[str]
+    after_noun: frozenset[str]
+    """What follows the noun that a description begins with: "attendees of"."""
+    overviews: frozenset[str]
+    """Verbs of reading that are nouns in "fuzzy search over"."""
     fields: Mapping[str, Class]
     """Names of arguments that mean an effect where they are given or required."""
     sends: Class
@@ -163,6 +167,7 @@ def _built(table: Mapping[str, Any]) -> Lexicon:
         harmless=_harmless(table["harmless"]),
         write_phrases=phrases,
         read_nouns=frozenset(table["nouns"]["read"].split()),
+        information=frozenset(table["nouns"]["information"].split()),
         addresses=frozenset(table["addresses"]["words"].split()),
         addresses_after_fetch=frozenset(table["addresses"]["only_after_fetch"].split()),
         address_prose=_any_of(table["addresses"]["prose"]),
@@ -181,6 +186,8 @@ def _built(table: Mapping[str, Any]) -> Lexicon:
         fillers=frozenset(table["fillers"]["words"].split()),
         instructs=frozenset(table["fillers"]["instructs"].split()),
         objects=frozenset(table["fillers"]["objects"].split()),
+        after_noun=frozenset(table["fillers"]["after_noun"].split()),
+        overviews=frozenset(table["fillers"]["overviews"].split()),
         **_fields(table["fields"]),
         sql_reads=frozenset(table["sql"]["reads"].split()),
         sql_never=frozenset(table["sql"]["never"].split()),

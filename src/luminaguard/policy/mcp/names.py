@@ -42,6 +42,8 @@ _HANDS_OUT = frozenset(("fetch", "get", "read", "list", "view", "retrieve", "sho
 _TOKENS = frozenset(("token", "tokens"))
 _ADDRESS = frozenset(("url", "urls", "uri"))
 _NAMES_ONE = frozenset(("get", "list", "show", "lookup"))
+_NOUN_ENDINGS = ("ment", "ments", "er", "ers", "or", "ors", "let", "lets", "place", "places")
+_VERB_ENDINGS = ("ate", "ates", "ize", "izes", "ise", "ises", "ify", "ifies", "en", "ens")
 _MIN_PIECE = 3
 _MAX_PIECES = 6
 _MIN_HIDDEN = 4
@@ -66,6 +68,8 @@ class NameEvidence:
     reading: Reading
     is_open: bool = False
     """Some words are unknown and none hides a verb that writes: the server's word may do."""
+    is_of_information: bool = False
+    """It ends with what can only be looked at ("status"), and no word sounds like a new verb."""
 
 
 def judge_name(name: str) -> NameEvidence:
@@ -108,11 +112,13 @@ def _judged(name: str) -> NameEvidence:
         )
     readings = _ways_to_read(name)
     against = [found for tokens in readings for found in _against(tokens)]
+    separate = [tokens for tokens in readings if not _is_run_together(tokens, readings[0])]
     reading = max((_reading(tokens) for tokens in readings), key=_ORDER.index)
     return NameEvidence(
         against=tuple(dict.fromkeys(against)),
         reading=Reading.NONE if against else reading,
-        is_open=not against and all(map(_is_open, readings)),
+        is_open=not against and all(_is_open(tokens) for tokens in separate),
+        is_of_information=not against and all(_is_of_information(tokens) for tokens in separate),
     )
 
 
@@ -207,6 +213,26 @@ def _is_open(tokens: Sequence[str]) -> bool:
         for token in tokens
         if not _is_known(token, known)
         for length in range(_MIN_HIDDEN, len(token))
+        if token[length:] not in _NOUN_ENDINGS  # "droplet", "marketplace"
+    )
+
+
+def _is_run_together(tokens: Sequence[str], camel: Sequence[str]) -> bool:
+    """`npmversions` says no more than `npm versions` does; `frobnicate` with any capitals does."""
+    one_word = len(tokens) == 1 < len(camel) and _is_open(["", *tokens])
+    return one_word and all(len(token) >= _MIN_PIECE for token in camel)
+
+
+def _is_of_information(tokens: Sequence[str]) -> bool:
+    """`vim_status`, `supported_languages`: nothing that could be a verb, then what is looked at."""
+    known = lexicon()
+    last = tokens[-1]
+    is_plural = last.endswith("s") and known.words.get(last, UNKNOWN).kind is Kind.NOUN
+    unsure = [token for token in tokens if not _is_known(token, known)]
+    return (
+        (last in known.information or is_plural)
+        and _is_open(tokens)
+        and not any(token.endswith(_VERB_ENDINGS) for token in unsure)
     )
 
 
@@ -221,9 +247,21 @@ def _acts(at: int, tokens: Sequence[str], words: Sequence[Word]) -> bool:
         return word.form is not Form.S or joined or not reads_before
     if reads_before:
         return joined and word.form is not Form.S
+    if _is_plural_at_end(at, tokens, words) and not joined:
+        return False
     if word.kind is Kind.EITHER and not joined and _ends_with_read(at, tokens, words):
         return False
     return tokens[-1] != tokens[at] or tokens[at] not in lexicon().read_nouns
+
+
+def _is_plural_at_end(at: int, tokens: Sequence[str], words: Sequence[Word]) -> bool:
+    """`reddit_hot_threads`: many of something, with no other word before that could act."""
+    return (
+        0 < at == len(tokens) - 1
+        and words[at].kind is Kind.EITHER
+        and words[at].form is Form.S
+        and all(before.means is None for before in words[:at])
+    )
 
 
 def _ends_with_read(at: int, tokens: Sequence[str], words: Sequence[Word]) -> bool:

@@ -80,6 +80,11 @@ _AFTER_NOUNS = frozenset(
     ("of", "for", "in", "from", "with", "on", "about", "by", "at", "since", "", ",", "and", "or")
 )
 _DETERMINERS = frozenset(("the", "a", "an"))
+_QUESTIONS = frozenset(("what", "who", "how", "where", "which"))
+_ONLY_NOUNS = frozenset(("of", "that", "which", "whose"))
+_NOUN_WORDS = 6
+"""Words of a phrase in which what follows its noun is looked for."""
+_VERB_ENDINGS = ("ate", "ize", "ise", "ify")
 _SEEN = frozenset(("read", "seen", "viewed"))
 _LOOKED_AT = 24
 """Words of a sentence in which coordinated verbs are looked for."""
@@ -92,6 +97,8 @@ class ProseEvidence:
     against: tuple[Evidence, ...]
     leads_with_read: bool
     """The first sentence with a verb begins with one of reading."""
+    leads_with_noun: bool
+    """It begins as a phrase about a thing does ("Attendees of an event"), or with "What is"."""
     is_claiming: bool
     """It says of itself that it only reads."""
 
@@ -100,7 +107,9 @@ class ProseEvidence:
 def judge_prose(text: str) -> ProseEvidence:
     """Return what a description says against its tool, and whether it begins as a read's does."""
     if unreadable := _unreadable(text):
-        return ProseEvidence(against=(unreadable,), leads_with_read=False, is_claiming=False)
+        return ProseEvidence(
+            against=(unreadable,), leads_with_read=False, leads_with_noun=False, is_claiming=False
+        )
     known = lexicon()
     plain = normalize("NFKC", text).lower()
     found = list(_by_pattern(plain, known))
@@ -115,9 +124,52 @@ def judge_prose(text: str) -> ProseEvidence:
     )
     return ProseEvidence(
         against=tuple(dict.fromkeys(found)),
-        leads_with_read=first.kind is Kind.READ,
+        leads_with_read=first.kind is Kind.READ or _is_overview(pairs, known),
+        leads_with_noun=_begins_with_thing(sentences, known),
         is_claiming=known.claims.search(plain) is not None,
     )
+
+
+def _is_overview(pairs: Sequence[tuple[list[str], int | None]], known: Lexicon) -> bool:
+    """`Precise code search across ...`: what a verb of reading names, not an order to do it."""
+    if not pairs or pairs[0][1] is None:
+        return False
+    words, start = pairs[0][0], pairs[0][1]
+    for at in range(start, min(start + 3, len(words) - 1)):
+        if words[at] in known.overviews:
+            return words[at + 1] in known.after_noun
+        if not _is_plain(words[at], known):
+            return False
+    return False
+
+
+def _begins_with_thing(sentences: Sequence[Sequence[str]], known: Lexicon) -> bool:
+    """Say whether the first sentence is a noun with more about it, or a question's words."""
+    if not sentences or len(sentences[0]) < 3:
+        return False
+    words = [word for at, word in enumerate(sentences[0]) if at or word not in _DETERMINERS]
+    if words[0] in _QUESTIONS:
+        return words[1] != "to"
+    ends = [at for at in range(1, min(_NOUN_WORDS, len(words))) if words[at] in known.after_noun]
+    if not ends:
+        return False
+    end = ends[0]
+    if end == 1:  # "honks at" could be a verb; "attendees of" and "sites at which" could not
+        return words[1] in _ONLY_NOUNS or words[2:3] == ["which"]
+    is_base_or_many = words[0].endswith("s") and not words[0].endswith("ss")
+    return not is_base_or_many and all(_is_thing(words, at, known) for at in range(end))
+
+
+def _is_thing(words: Sequence[str], at: int, known: Lexicon) -> bool:
+    word = known.in_prose.get(words[at], UNKNOWN)
+    is_noun = at > 0 and word.kind is Kind.EITHER
+    return is_noun or (_is_plain(words[at], known) and not words[at].endswith(_VERB_ENDINGS))
+
+
+def _is_plain(word: str, known: Lexicon) -> bool:
+    """Say whether a word is no known verb, and nothing that stands right behind one."""
+    kind = known.in_prose.get(word, UNKNOWN).kind
+    return kind in {Kind.UNKNOWN, Kind.NOUN} and (word not in known.objects and word not in _JOINS)
 
 
 def _unreadable(text: str) -> Evidence | None:

@@ -10,7 +10,7 @@ from mcptools import LYING, judged
 
 def lane(annotations: dict[str, Any], **how: Any) -> Lane:
     return judged(
-        "directory_tree", description="Returns figures.", annotations=annotations, **how
+        "matrix_of_them", description="Returns figures.", annotations=annotations, **how
     ).lane
 
 

@@ -133,14 +133,53 @@ def test_a_name_that_is_not_plain_is_not_understood(name: str) -> None:
     assert (verdict.lane, verdict.rules) == (Lane.RED, ("mcp-not-understood",))
 
 
-def test_a_name_without_a_verb_needs_the_servers_hint_and_a_description_of_a_read() -> None:
-    assert judge_name("directory_tree").reading is Reading.WEAK
-    assert (
-        judged("directory_tree", description="Returns figures.", annotations=LYING).lane
-        is Lane.GREEN
-    )
-    assert judged("directory_tree", description="Returns figures.").lane is Lane.RED
-    assert judged("directory_tree", description="Figures.", annotations=LYING).lane is Lane.RED
+def test_a_name_of_information_needs_a_description_that_begins_as_a_reads_does() -> None:
+    for name in ("directory_tree", "vim_status", "npmVersions", "supported_languages"):
+        for hints in (LYING, {}):
+            of = judged(name, description="Returns figures.", annotations=hints)
+            assert of.lane is Lane.GREEN, name
+            assert judged(name, description="Figures.", annotations=hints).lane is Lane.RED
+            assert judged(name, annotations=hints).lane is Lane.RED
+
+
+def test_a_name_without_a_verb_that_is_not_of_information_needs_the_servers_hint() -> None:
+    assert judge_name("tree_view_x").reading is not Reading.WEAK
+    for name in ("pubmed_connections", "matrix_of_them", "stats_panel"):
+        text = "Returns figures."
+        assert judged(name, description=text, annotations=LYING).lane is Lane.GREEN, name
+        assert judged(name, description=text).lane is Lane.RED, name
+
+
+@pytest.mark.guarantee("G5")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "frobnicate_status",
+        "frobnify_status",
+        "deletion_and_frob_status",
+        "delete_status",
+        "set_status",
+        "toggleStatus",
+        "statusUpdate",
+        "update_history",
+        "frObnicate",
+        "send_reports",
+        "bulkdelete_list",
+        "group_messages_delete",
+    ],
+)
+def test_information_at_the_end_of_a_name_proves_nothing_beside_what_could_be_a_verb(
+    name: str,
+) -> None:
+    assert judged(name, description="Returns the status.").lane is Lane.RED
+
+
+def test_many_of_something_at_the_end_of_a_name_are_things() -> None:
+    text = "Hot threads of a subreddit."
+    assert judged("reddit_hot_threads", description=text, annotations=LYING).lane is Lane.GREEN
+    assert judged("reddit_hot_threads", description=text).lane is Lane.RED
+    for name in ("post_threads", "thread", "hot_follows"):
+        assert judged(name, description=text, annotations=LYING).lane is Lane.RED, name
 
 
 def test_without_hints_both_name_and_description_must_show_a_read() -> None:

@@ -112,3 +112,45 @@ def test_look_alike_letters_and_endless_text_make_a_description_unreadable() -> 
 def test_a_description_in_another_language_is_no_evidence_of_a_read() -> None:
     assert judged("get_file", description="获取文件。").lane is Lane.RED
     assert judged("get_file", description="获取文件。", annotations=LYING).lane is Lane.GREEN
+
+
+THINGS = (
+    "Attendees of an event.",
+    "Sites at which a trial recruits.",
+    "Observations of a data series, with units.",
+    "Reminders that are due today.",
+    "What is on deck.",
+    "The daily picture of the sky.",
+)
+
+
+@pytest.mark.parametrize("text", THINGS)
+def test_a_thing_at_the_beginning_is_a_reads_beside_the_servers_hint_only(text: str) -> None:
+    assert judged("fred_attendees", description=text, annotations=LYING).lane is Lane.GREEN
+    assert judged("fred_attendees", description=text).lane is Lane.RED
+
+
+@pytest.mark.guarantee("G5")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Frobnicates at noon.",
+        "Frobnicates pictures of you.",
+        "Frobnicate pictures of you.",
+        "Frobs the pictures of a user.",
+        "Disposes of a picture.",
+        "Pictures.",
+        "Deletion of pictures; deletes them all.",
+        "How to frobnicate.",
+    ],
+)
+def test_what_could_be_a_verb_at_the_beginning_is_no_thing(text: str) -> None:
+    assert judged("fred_attendees", description=text, annotations=LYING).lane is Lane.RED
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Fast and precise code search across repositories.", "Essential tool for finding code."],
+)
+def test_adjectives_may_stand_before_a_read(text: str) -> None:
+    assert judged("search_code", description=text).lane is Lane.GREEN
