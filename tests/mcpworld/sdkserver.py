@@ -59,7 +59,9 @@ def tool(name: str, description: str = "") -> types.Tool:
 def mcp_server(world: HttpWorld) -> Server[Any]:
     """A server with tools echo, add, progress and slow, a resource and a prompt."""
 
-    async def on_list(ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+    async def on_list(
+        ctx: Any, params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
         if not world.page:
             return types.ListToolsResult(tools=world.tools)
         at = int(params.cursor) if params and params.cursor else 0
@@ -90,7 +92,9 @@ def mcp_server(world: HttpWorld) -> Server[Any]:
         template = types.ResourceTemplate(uri_template="note://{id}", name="notes")
         return types.ListResourceTemplatesResult(resource_templates=[template])
 
-    async def on_read(ctx: Any, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+    async def on_read(
+        ctx: Any, params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
         text = types.TextResourceContents(uri=params.uri, text="noted")
         return types.ReadResourceResult(contents=[text])
 
@@ -174,6 +178,23 @@ async def _spoil(fault: Fault, send: Any) -> None:
     await send({"type": "http.response.body", "body": fault.body})
 
 
+class _Prompt(uvicorn.Server):
+    """Notices at once that it is to end."""
+
+    async def main_loop(self) -> None:
+        while not self.should_exit:
+            await anyio.sleep(0.002)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for task in self.server_state.tasks:
+            task.cancel()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()  # type: ignore[union-attr]
+        await self.lifespan.shutdown()
+
+
 class Running:
     """A server that can be killed and started again at its port."""
 
@@ -189,7 +210,11 @@ class Running:
         app = mcp_server(self.world).streamable_http_app(
             json_response=self._json, stateless_http=self._stateless
         )
-        self._listening = socket.create_server(("127.0.0.1", self.world.port))
+        # With its protocol named: asyncio sends small packets at once on such sockets alone.
+        self._listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listening.bind(("127.0.0.1", self.world.port))
+        self._listening.listen(100)
         self.world.port = self._listening.getsockname()[1]
         config = uvicorn.Config(
             Faulty(app, self.world),  # type: ignore[arg-type]
@@ -198,7 +223,7 @@ class Running:
             timeout_graceful_shutdown=1,
             ws="none",
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Prompt(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._listening]}, daemon=True
         )

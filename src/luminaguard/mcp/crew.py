@@ -19,7 +19,7 @@ from luminaguard.errors import (
     McpUnreachable,
 )
 from luminaguard.mcp.balance.balancer import Balancer
-from luminaguard.mcp.balance.breaker import Circuit
+from luminaguard.mcp.balance.breaker import BreakerSettings, Circuit
 from luminaguard.mcp.connection import Connection
 from luminaguard.mcp.link import Callbacks, Listed
 from luminaguard.mcp.pins import Pins, difference
@@ -30,7 +30,7 @@ from luminaguard.mcp.transports.dial import Dial
 
 _Result = TypeVar("_Result")
 PATIENCE_S = 10.0
-"""A request waits so long for an endpoint that can take it."""
+"""A request waits so long for a process that failed to start."""
 BETWEEN_LOOKS_S = 0.2
 """At one endpoint, however often it says that something changed."""
 MOST_CHANGES = 100
@@ -45,6 +45,7 @@ class Crew:
     dial: Dial
     mode: str
     pins: Pins | None
+    settings: BreakerSettings = field(default_factory=BreakerSettings)
     tasks: TaskGroup | None = None
     balancer: Balancer = field(init=False)
     _pinned: bool = field(init=False)
@@ -56,10 +57,14 @@ class Crew:
         self._pinned = self.pins is not None
         server = self.server
         if isinstance(server, HttpServer):
-            self.balancer = Balancer(strategy=server.strategy, connections=server.connections)
+            self.balancer = Balancer(
+                strategy=server.strategy,
+                connections=server.connections,
+                settings=self.settings,
+            )
             endpoints = server.endpoints
         else:
-            self.balancer = Balancer(connections=1000)
+            self.balancer = Balancer(connections=1000, settings=self.settings)
             endpoints = (Endpoint(url=f"stdio:{server.name}"),)
         for endpoint in endpoints:
             self.add(endpoint)
@@ -155,8 +160,10 @@ class Crew:
         Raises:
             McpError: none can take it, in time.
         """
-        give_up_s = anyio.current_time() + PATIENCE_S
-        probes = is_probe or not isinstance(self.server, HttpServer)  # those are not looked at
+        server = self.server
+        by_http = isinstance(server, HttpServer)
+        give_up_s = anyio.current_time() + (server.patience_s if by_http else PATIENCE_S)
+        probes = is_probe or not by_http  # processes are not looked at in between
         while True:
             now_s = anyio.current_time()
             member = self.balancer.pick(now_s, session=session, avoid=avoid, probes=probes)
@@ -205,9 +212,11 @@ class Crew:
         if seat.look_wanted:
             return soon_s
         server = self.server
-        if not isinstance(server, HttpServer) or not (seat.member.requests or seat.member.ejected):
-            return math.inf  # a process is started when it is needed
         breaker = seat.member.breaker
+        if not isinstance(server, HttpServer):
+            return math.inf  # a process is started when it is needed
+        if breaker.circuit is Circuit.CLOSED and seat.looked_s == -math.inf:
+            return math.inf  # the first request looks at it
         if breaker.circuit is Circuit.CLOSED:
             return max(soon_s, seat.looked_s + server.health_s)
         return max(soon_s, breaker.until_s)

@@ -99,6 +99,7 @@ class Entry:
             strategy=self._choice("strategy", Strategy, Strategy.ROUND_ROBIN),
             connections=int(self._number("connections", 32, 1, 1000)),
             attempts=int(self._number("attempts", 4, 1, 20)),
+            patience_s=self._number("patience_s", 10.0, 0.0, _LONGEST_S),
             health_s=self._number("health_s", 30.0, 0.1, _LONGEST_S),
             limits=self._limits(),
         )

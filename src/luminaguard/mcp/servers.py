@@ -54,11 +54,16 @@ class Endpoint:
     @property
     def is_overheard(self) -> bool:
         """Whether what is sent, tokens included, can be read on the way."""
-        parts = urlsplit(self.url)
-        if parts.scheme == "https" or parts.hostname == "localhost":
+        return self.is_remote and urlsplit(self.url).scheme != "https"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is on another machine, as far as its address tells."""
+        host = urlsplit(self.url).hostname or ""
+        if host == "localhost":
             return False
         try:
-            return not ip_address(parts.hostname or "").is_loopback
+            return not ip_address(host).is_loopback
         except ValueError:
             return True
 
@@ -89,6 +94,8 @@ class HttpServer:
     """Requests at one endpoint at a time."""
     attempts: int = 4
     """How often a call that is safe to repeat is sent."""
+    patience_s: float = 10.0
+    """A request waits so long for an endpoint that can take it."""
     health_s: float = 30.0
     """Between two looks at an endpoint that answers."""
     limits: Limits = field(default_factory=Limits)

@@ -15,6 +15,7 @@ import mcp_types as types
 from anyio.abc import TaskGroup
 
 from luminaguard.errors import McpError
+from luminaguard.mcp.balance.breaker import BreakerSettings
 from luminaguard.mcp.balance.metrics import EndpointMetrics
 from luminaguard.mcp.connection import CallAnswer, Connection, OnProgress
 from luminaguard.mcp.crew import Crew
@@ -46,6 +47,7 @@ class Upstream:
         callbacks: What the server may ask of its client.
         pins: Tools as they were judged; None: as the first endpoint has them.
         dial: Opens ways to endpoints; the default one leaves micro-VMs out.
+        settings: When an endpoint is left alone, and for how long.
         backoff: How long is waited before a request is sent again.
         mode: Which revision is spoken; "auto" for the newest that both know.
         jitter: Evenly distributed in [0, 1).
@@ -58,6 +60,7 @@ class Upstream:
         callbacks: Callbacks | None = None,
         pins: Pins | None = None,
         dial: Dial | None = None,
+        settings: BreakerSettings | None = None,
         backoff: Backoff | None = None,
         mode: str = "auto",
         jitter: Callable[[], float] = random.random,
@@ -71,6 +74,7 @@ class Upstream:
             dial=dial or HostDial(),
             mode=mode,
             pins=pins,
+            settings=settings or BreakerSettings(),
         )
         self._tasks: TaskGroup | None = None
 

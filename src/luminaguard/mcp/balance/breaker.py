@@ -74,7 +74,7 @@ class Breaker:
         if not opens and failures < self.settings.failures:
             return replace(self, failures=failures)
         grown = self.settings.first_open_s * 2.0 ** min(self.openings, 30)
-        open_s = max(min(grown, self.settings.longest_open_s), wait_s)
+        open_s = wait_s or min(grown, self.settings.longest_open_s)
         return replace(
             self,
             circuit=Circuit.OPEN,

@@ -6,9 +6,13 @@ no failure of the network ends the session, it becomes the answer to its request
 """
 
 import json
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import httpx2
@@ -44,6 +48,21 @@ _NEVER_SENT = (
 CONNECT_S = 10.0
 
 
+@cache
+def _trust() -> ssl.SSLContext:
+    """Return whom connections trust; loading that takes longer than a call."""
+    return httpx2.create_ssl_context()
+
+
+def _network(pool: httpx2.Limits, endpoint: Endpoint) -> httpx2.AsyncHTTPTransport:
+    """Return the network, by the proxy that the environment names for others than this machine."""
+    parts = urlsplit(endpoint.url)
+    host = parts.hostname or ""
+    is_direct = not endpoint.is_remote or proxy_bypass(host)
+    proxy = None if is_direct else getproxies().get(parts.scheme)
+    return httpx2.AsyncHTTPTransport(verify=_trust(), limits=pool, proxy=proxy)
+
+
 class _Stop(httpx2.StreamError):
     """Ends the reading of an answer; the exchange says why."""
 
@@ -54,7 +73,7 @@ async def over_http(
 ) -> AsyncGenerator[Streams]:
     """Speak with one endpoint of a server for as long as the context is open."""
     async with (
-        GuardedClient(server, auth) as client,
+        GuardedClient(server, endpoint, auth) as client,
         streamable_http_client(
             endpoint.url, http_client=client, max_sse_event_size=server.limits.answer_bytes
         ) as streams,
@@ -65,16 +84,19 @@ async def over_http(
 class GuardedClient(httpx2.AsyncClient):
     """Carries the requests of one endpoint, and turns what fails into answers."""
 
-    def __init__(self, server: HttpServer, auth: httpx2.Auth | None = None) -> None:
+    def __init__(
+        self, server: HttpServer, endpoint: Endpoint, auth: httpx2.Auth | None = None
+    ) -> None:
         limits = server.limits
         headers = {name: secret.reveal() for name, secret in server.headers.items()}
         pool = httpx2.Limits(max_connections=server.connections * 2 + 2)  # listening ones as well
         super().__init__(
             headers={**headers, "accept-encoding": "identity"},
             timeout=httpx2.Timeout(limits.call_s, connect=min(CONNECT_S, limits.connect_s)),
-            transport=_Guard(httpx2.AsyncHTTPTransport(limits=pool), limits, server.name),
+            transport=_Guard(_network(pool, endpoint), limits, server.name),
             auth=auth,
             follow_redirects=False,
+            trust_env=False,  # a proxy found there would go round the guard
         )
         self._name = server.name
 
