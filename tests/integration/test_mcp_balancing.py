@@ -53,7 +53,7 @@ def upstream(
 
 async def until(condition: Callable[[], bool]) -> None:
     with anyio.fail_after(5.0):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - told by nobody
             await anyio.sleep(0.005)
 
 
@@ -255,8 +255,7 @@ async def test_no_endpoint_with_the_pinned_tools_means_no_call_at_all() -> None:
             for one in running:
                 one.world.tools = [tool("echo", "changed after approval")]
             with pytest.raises(McpToolsChanged):
-                for _ in range(3):
-                    await up.tools()
+                await up.tools()
             with pytest.raises(McpToolsChanged):
                 await up.call("echo", {}, safe_to_retry=True)
             assert done(running).total() == 0

@@ -92,7 +92,8 @@ def raw_server(script: Script, *, friendly: bool = True) -> Iterator[RawServer]:
         with connected, contextlib.suppress(OSError, ValueError):
             said = _read(connected, over)
             server.asked.append(said.method or said.verb)
-            if not (friendly and legacy(said)):
+            listing = said.method == "tools/list" and getattr(script, "listing", False)
+            if listing or not (friendly and legacy(said)):
                 script(said)
             connected.shutdown(socket.SHUT_WR)
 

@@ -56,8 +56,8 @@ def tool(name: str, description: str = "") -> types.Tool:
     return types.Tool(name=name, description=description, input_schema={"type": "object"})
 
 
-def mcp_server(world: HttpWorld) -> Server[Any]:
-    """A server with tools echo, add, progress and slow, a resource and a prompt."""
+def mcp_server(world: HttpWorld) -> Server[Any]:  # noqa: C901 - one handler after another
+    """A server with tools, a resource and a prompt."""
 
     async def on_list(
         ctx: Any, params: types.PaginatedRequestParams | None
@@ -182,7 +182,7 @@ class _Prompt(uvicorn.Server):
     """Notices at once that it is to end."""
 
     async def main_loop(self) -> None:
-        while not self.should_exit:
+        while not self.should_exit:  # noqa: ASYNC110 - told by nobody
             await anyio.sleep(0.002)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

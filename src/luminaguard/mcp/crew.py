@@ -12,6 +12,7 @@ from mcp_types import Tool
 
 from luminaguard.errors import (
     McpAnswerBroken,
+    McpConnectionLost,
     McpError,
     McpSessionLost,
     McpToolsChanged,
@@ -243,7 +244,7 @@ class Crew:
         """Hold a failure against an endpoint, and leave connections that are of no more use."""
         if not may_help(error):
             return
-        if isinstance(error, McpUnreachable | McpAnswerBroken):
+        if isinstance(error, McpUnreachable | McpAnswerBroken | McpConnectionLost):
             seat.lose()
         if isinstance(error, McpSessionLost):
             return  # the endpoint is well; a new session is all it takes

@@ -59,7 +59,7 @@ class Entry:
                 f"{self.name}: the old SSE transport is not spoken",
                 hint='most servers answer at another path as well: "type": "http"',
             )
-        if kind is not None and kind not in {*_HTTP_TYPES, "stdio"}:
+        if kind is not None and kind not in (*_HTTP_TYPES, "stdio"):
             raise ConfigError(f"{self.name}: unknown type {kind!r}", hint='"stdio" or "http"')
         is_http = kind in _HTTP_TYPES or (
             kind is None and any(key in self._keys for key in ("url", "httpUrl", "endpoints"))

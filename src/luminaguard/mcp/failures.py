@@ -6,7 +6,7 @@ from typing import cast
 
 from mcp.client.auth import OAuthFlowError
 from mcp.shared.exceptions import MCPError
-from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT
+from mcp_types import CONNECTION_CLOSED, PARSE_ERROR
 from pydantic import ValidationError
 
 from luminaguard.errors import (
@@ -89,11 +89,18 @@ def _by_status(exchange: Exchange, server: str, said: str) -> McpError | None:
             return None
 
 
+_LOST = (
+    "Connection closed",
+    "SSE stream ended without a response",
+    "SSE stream ended and reconnection attempts were exhausted",
+    "SSE stream failed",
+)
+"""The SDK's own words for an answer that never came; servers use their code for anything."""
+
+
 def _by_code(code: int, server: str, said: str) -> McpError:
-    if code == CONNECTION_CLOSED:
+    if code == CONNECTION_CLOSED and said.startswith(_LOST):
         return McpConnectionLost(f"{server}: the connection broke off: {said}")
-    if code == REQUEST_TIMEOUT:
-        return McpTimedOut(f"{server}: no answer in time")
-    if code == -32700:  # JSON-RPC 2.0 §5.1: what was sent is no JSON; here: what came back
+    if code == PARSE_ERROR:
         return McpAnswerBroken(f"{server}: the answer cannot be read: {said}")
     return McpRefused(f"{server}: {said}", server_code=code)

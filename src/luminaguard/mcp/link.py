@@ -68,7 +68,8 @@ class Link:
     @property
     def is_up(self) -> bool:
         """Whether requests can be sent."""
-        return self._client is not None and not self._over.is_set() and not self._closing.is_set()
+        ends = self.failure is not None or self._over.is_set() or self._closing.is_set()
+        return self._client is not None and not ends
 
     @property
     def capabilities(self) -> types.ServerCapabilities:
@@ -92,7 +93,9 @@ class Link:
 
     def broke(self, error: McpError) -> None:
         """End the connection at once; transports call it when a server breaks the rules."""
-        self.failure = self.failure or error
+        if self.failure is None:
+            error.args = (f"{self.name}: {error}",)
+            self.failure = error
         self._scope.cancel()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:

@@ -54,7 +54,7 @@ def asked_s(error: McpError) -> float | None:
 
 def may_help(error: McpError) -> bool:
     """Whether another attempt may end better: the error is none that the server answered."""
-    return isinstance(error, _MAY_HELP)
+    return isinstance(error, _MAY_HELP) and error.context.get("permanent") is not True
 
 
 def may_repeat(error: McpError, *, safe_to_retry: bool) -> bool:

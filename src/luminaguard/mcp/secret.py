@@ -30,7 +30,7 @@ def shown(text: str, secrets: Iterable[Secret] = ()) -> str:
     """Return foreign text for an error: one short, visible line without the secrets."""
     for secret in sorted(secrets, key=lambda one: -len(one.reveal())):
         value = secret.reveal()
-        for part in {value, value.removeprefix("Bearer ")}:
+        for part in (value, value.removeprefix("Bearer ")):
             if len(part) >= SHORTEST_BYTES:
                 text = text.replace(part, "[secret]")
     if len(text) > SHOWN_CHARS:

@@ -3,7 +3,7 @@
 Answers to unknown ids, second answers, lines that are too long and floods end the connection.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse, jsonrpc_message_adapter
 
-from luminaguard.errors import McpAnswerBroken, McpError
+from luminaguard.errors import McpAnswerBroken, McpConnectionLost, McpError
 from luminaguard.mcp.limits import Limits
 from luminaguard.mcp.transports.ports import Pipe, Streams
 from luminaguard.mcp.transports.rate import Allowance
@@ -90,14 +90,15 @@ class Reader:
             at_s=self.now(),
         )
 
-    def feed(self, chunk: bytes) -> list[SessionMessage]:
-        """Return the messages that are complete now.
+    def feed(self, chunk: bytes) -> Iterator[SessionMessage]:
+        """Yield the messages that are complete now; those before a broken one as well.
 
         Raises:
             McpAnswerBroken: the connection is not to be used further.
         """
-        lines = [line for line in self._lines.feed(chunk) if line.strip()]
-        return [message for line in lines if (message := self._message(line))]
+        for line in self._lines.feed(chunk):
+            if line.strip() and (message := self._message(line)):
+                yield message
 
     def _message(self, line: bytes) -> SessionMessage | None:
         try:
@@ -122,7 +123,7 @@ async def framed(
 ) -> AsyncGenerator[Streams]:
     """Speak the protocol over a pipe; the pipe stays the caller's to close.
 
-    `on_broken` is told why, before the stream of messages ends early.
+    `on_broken` is told why, when the stream of messages ends early.
     """
     incoming, messages = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     outbox, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
@@ -132,6 +133,7 @@ async def framed(
         async with incoming:
             with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await _pump(pipe, reader, incoming, on_broken)
+        on_broken(McpConnectionLost("the server ended the connection"))
 
     async def write() -> None:
         try:
@@ -163,9 +165,8 @@ async def _pump(
     while True:
         chunk = await pipe.receive()
         try:
-            found = reader.feed(chunk)
+            for message in reader.feed(chunk):
+                await incoming.send(message)
         except McpAnswerBroken as error:
             on_broken(error)
             return
-        for message in found:
-            await incoming.send(message)

@@ -85,6 +85,7 @@ async def on_host(
         raise McpUnreachable(
             f"{server.name}: the server is not to run on the host",
             hint='"where": "host" in its entry would allow it',
+            permanent=True,
         )
     process = await _start(server, host)
     try:
@@ -115,6 +116,7 @@ async def _start(server: StdioServer, host: Mapping[str, str]) -> Process:
         raise McpUnreachable(
             f"{server.name}: {server.command} cannot be started: {said}",
             hint="check the command, and that it is on PATH",
+            permanent=True,
         ) from error
 
 
