@@ -202,20 +202,23 @@ class Running:
         self.world = world
         self._json = json_response
         self._stateless = stateless
+        self.with_auth: Callable[[int], dict[str, Any]] = lambda port: {}
         self._listening: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        app = mcp_server(self.world).streamable_http_app(
-            json_response=self._json, stateless_http=self._stateless
-        )
         # With its protocol named: asyncio sends small packets at once on such sockets alone.
         self._listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listening.bind(("127.0.0.1", self.world.port))
         self._listening.listen(100)
         self.world.port = self._listening.getsockname()[1]
+        app = mcp_server(self.world).streamable_http_app(
+            json_response=self._json,
+            stateless_http=self._stateless,
+            **self.with_auth(self.world.port),
+        )
         config = uvicorn.Config(
             Faulty(app, self.world),  # type: ignore[arg-type]
             log_level="critical",

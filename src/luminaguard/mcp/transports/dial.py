@@ -5,13 +5,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import httpx2
-
 from luminaguard.errors import McpError
 from luminaguard.mcp.limits import Limits
 from luminaguard.mcp.servers import Endpoint, HttpServer, Server
 from luminaguard.mcp.transports.hostprocess import Tail, on_host
 from luminaguard.mcp.transports.http import over_http
+from luminaguard.mcp.transports.oauth import Login
 from luminaguard.mcp.transports.ports import Streams
 
 
@@ -35,16 +34,6 @@ class Dial(Protocol):
         ...
 
 
-Auth = Callable[[HttpServer, Endpoint], httpx2.Auth | None]
-"""Logs in at an endpoint; None where headers are all it takes."""
-
-
-def no_auth(server: HttpServer, endpoint: Endpoint) -> httpx2.Auth | None:
-    """Log in nowhere."""
-    del server, endpoint
-    return None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostDial:
     """Reaches servers by HTTP, and starts those on the host that belong there.
@@ -52,12 +41,12 @@ class HostDial:
     A stdio server that belongs into a micro-VM is refused: that way is another dial's.
     """
 
-    auth: Auth = no_auth
+    login: Login = field(default_factory=Login)
 
     def __call__(
         self, server: Server, endpoint: Endpoint, line: Line
     ) -> AbstractAsyncContextManager[Streams]:
         """Return the way, which is not open yet."""
         if isinstance(server, HttpServer):
-            return over_http(server, endpoint, self.auth(server, endpoint))
+            return over_http(server, endpoint, self.login)
         return on_host(server, line.tail, line.on_broken)

@@ -33,6 +33,7 @@ from luminaguard.mcp.exchange import CURRENT, Exchange
 from luminaguard.mcp.limits import Limits
 from luminaguard.mcp.secret import shown
 from luminaguard.mcp.servers import Endpoint, HttpServer
+from luminaguard.mcp.transports.oauth import Login
 from luminaguard.mcp.transports.ports import Streams
 from luminaguard.mcp.transports.rate import Allowance
 from luminaguard.mcp.transports.retryafter import retry_after_s
@@ -69,11 +70,11 @@ class _Stop(httpx2.StreamError):
 
 @asynccontextmanager
 async def over_http(
-    server: HttpServer, endpoint: Endpoint, auth: httpx2.Auth | None = None
+    server: HttpServer, endpoint: Endpoint, login: Login
 ) -> AsyncGenerator[Streams]:
     """Speak with one endpoint of a server for as long as the context is open."""
     async with (
-        GuardedClient(server, endpoint, auth) as client,
+        GuardedClient(server, endpoint, await login(server, endpoint)) as client,
         streamable_http_client(
             endpoint.url, http_client=client, max_sse_event_size=server.limits.answer_bytes
         ) as streams,
