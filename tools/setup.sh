@@ -258,7 +258,7 @@ make_venv() {
   say "installing Python packages into .venv (constraints.txt)"
   rm -f "$STAMP"
   pip_install setuptools # pinned too: the build below must not fetch its own
-  pip_install --no-build-isolation -e '.[dev,models]'
+  pip_install --no-build-isolation -e '.[dev,mcp,models]'
   fingerprint >"$STAMP"
 }
 

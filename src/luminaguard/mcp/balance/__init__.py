@@ -1,0 +1,1 @@
+"""Which endpoint answers next: decided without I/O, on clocks that are handed in."""
