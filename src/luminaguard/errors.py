@@ -31,6 +31,17 @@ may carry a `hint`: the command or change that mends it.
     │  ├ AuditWriteFailed
     │  │  └ ApprovalSpent        a request is decided once
     │  └ AuditTampered
+    ├ McpError                   an MCP server could not be used
+    │  ├ McpUnreachable          no connection: the request was not sent
+    │  │  └ McpSessionLost       the server forgot the session, and took no request in it
+    │  ├ McpAuthError            no token, or one that the server refuses
+    │  ├ McpRefused              the server answered with an error
+    │  ├ McpUnavailable          the server, or all its endpoints, cannot answer for now
+    │  ├ McpTimedOut
+    │  ├ McpConnectionLost       it broke off before the answer was complete
+    │  ├ McpAnswerBroken         too large, too deep, not the protocol, or to another question
+    │  ├ McpToolsChanged         its tools are not those that were pinned
+    │  └ OutcomeUnknown          it was sent, and nobody can say what it did
     └ ModelError                 the model could not be used
        ├ ModelAuthError          no key, or one that the provider refuses
        ├ ModelNotFound           the provider has no such model
@@ -226,6 +237,78 @@ class AuditTampered(AuditError):
     """The audit log is not what was written."""
 
     code = "audit-tampered"
+
+
+class McpError(LuminaGuardError):
+    """An MCP server could not be used."""
+
+    code = "mcp"
+
+
+class McpUnreachable(McpError):
+    """No connection to the server: the request was provably not sent."""
+
+    code = "mcp-unreachable"
+    retry = Retry.SAFE
+
+
+class McpSessionLost(McpUnreachable):
+    """The server no longer knows the session, and took no request in it."""
+
+    code = "mcp-session-lost"
+
+
+class McpAuthError(McpError):
+    """No token, or one that the server refuses."""
+
+    code = "mcp-auth"
+
+
+class McpRefused(McpError):
+    """The server answered, with an error."""
+
+    code = "mcp-refused"
+
+
+class McpUnavailable(McpError):
+    """The server, or every endpoint of it, cannot answer for now."""
+
+    code = "mcp-unavailable"
+    retry = Retry.UNKNOWN
+
+
+class McpTimedOut(McpError):
+    """No answer in time; what was sent may still take effect."""
+
+    code = "mcp-timeout"
+    retry = Retry.UNKNOWN
+
+
+class McpConnectionLost(McpError):
+    """The connection broke off before the answer was complete."""
+
+    code = "mcp-connection-lost"
+    retry = Retry.UNKNOWN
+
+
+class McpAnswerBroken(McpError):
+    """The answer is too large, too deep, not the protocol, or to another question."""
+
+    code = "mcp-answer-broken"
+    retry = Retry.UNKNOWN
+
+
+class McpToolsChanged(McpError):
+    """The server's tools are not those that were pinned; nothing of it is used."""
+
+    code = "mcp-tools-changed"
+
+
+class OutcomeUnknown(McpError):
+    """The call was sent, and nobody can say what it did: look before calling again."""
+
+    code = "outcome-unknown"
+    retry = Retry.UNKNOWN
 
 
 class ModelError(LuminaGuardError):

@@ -22,6 +22,7 @@ COMMANDS = {
     "exec": "luminaguard.cli.exec:exec_",
     "grants": "luminaguard.cli.grants:grants",
     "image": "luminaguard.cli.image:image",
+    "mcp": "luminaguard.cli.mcp:mcp",
     "policy": "luminaguard.cli.policy:policy",
     "pool": "luminaguard.cli.pool:pool",
     "recover": "luminaguard.cli.recover:recover",
