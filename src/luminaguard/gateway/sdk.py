@@ -281,6 +281,7 @@ async def connected(
     identity: str,
     connect_s: float = 30.0,
     call_s: float = 600.0,
+    mode: str = "legacy",
     on_changed: Callable[[str], None] = lambda _: None,
 ) -> AsyncGenerator[SdkUpstream]:
     """Connect to a server while the body runs.
@@ -291,6 +292,8 @@ async def connected(
         identity: Where it comes from.
         connect_s: Seconds until connecting has failed.
         call_s: Seconds until a call has failed.
+        mode: "legacy" shakes hands, up to revision 2025-11-25, in which servers may turn to
+            clients while a call runs; "auto" asks for the newest first.
         on_changed: Told what the server says has changed: "tools", "resources", "prompts", or
             "resource:" and an address.
 
@@ -307,6 +310,7 @@ async def connected(
         message_handler=upstream.on_hear,
         read_timeout_seconds=call_s,
         cache=None,
+        mode=mode,
     )
     async with anyio.create_task_group() as tasks:
         life = _Life(client)
