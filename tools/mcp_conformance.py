@@ -26,10 +26,10 @@ from luminaguard.gateway.http import HOST, PATH, Listener, guarded_app
 from luminaguard.gateways import opened_gateway
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "conformance"))
-from mcp_reference import reference_server  # noqa: E402 - beside the tests
+from mcp_reference import reference_server
 
 TOKEN = "for-the-suite-which-cannot-show-one-itself"  # noqa: S105 - on loopback, for one run
-LINE = re.compile(r"([✓✗])\s+([a-z0-9-]+): (\d+) passed, (\d+) failed")  # noqa: RUF001
+LINE = re.compile(r"([✓✗])\s+([a-z0-9-]+): (\d+) passed, (\d+) failed")
 
 
 class Showing:
