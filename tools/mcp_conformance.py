@@ -26,7 +26,9 @@ from luminaguard.gateway.http import HOST, PATH, Listener, guarded_app
 from luminaguard.gateways import opened_gateway
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "conformance"))
-from mcp_reference import reference_server
+from mcp_reference import (
+    reference_server,  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+)
 
 TOKEN = "for-the-suite-which-cannot-show-one-itself"  # noqa: S105 - on loopback, for one run
 LINE = re.compile(r"([✓✗])\s+([a-z0-9-]+): (\d+) passed, (\d+) failed")
@@ -57,7 +59,7 @@ async def listening(app: ASGIApp, bound: socket.socket) -> AsyncGenerator[None]:
 
         tasks.start_soon(serve)
         with anyio.fail_after(20):
-            while not listener.started:
+            while not listener.started:  # noqa: ASYNC110 - it has no event
                 await anyio.sleep(0.01)
         yield
         listener.should_exit = True

@@ -13,7 +13,9 @@ from mcp.server.lowlevel.server import Server
 from mcp.shared.message import ServerMessageMetadata
 
 Context = ServerRequestContext[Any, Any]
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk" + (
+    "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 SILENCE = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAIA+AAACABAAZGF0YQAAAAA="
 EMPTY: dict[str, Any] = {"type": "object", "properties": {}}
 

@@ -55,8 +55,10 @@ class McpJudging:
                 "the server changed what it says of this tool while the call was pending",
                 hint="look at it again: luminaguard mcp tools; then call again",
             )
-        grown = await to_thread.run_sync(self._judged, proposal, earlier.taint)
-        is_same = grown.verdict == earlier.verdict and grown.mcp == earlier.mcp
+        alike = now
+        if now.taint != earlier.taint:
+            alike = await to_thread.run_sync(self._judged, proposal, earlier.taint)
+        is_same = alike.verdict == earlier.verdict and alike.mcp == earlier.mcp
         if now.policy.version != earlier.policy.version or not is_same:
             raise ChangesetConflict(
                 "the policy or the trust in the server changed while the call was pending",

@@ -1,6 +1,6 @@
 """What the gateway adds to a call: a direct client and the gateway, in turn, in one run.
 
-    python benchmarks/mcp.py [--calls N] [--out FILE]
+    python benchmarks/mcp_gateway.py [--calls N] [--out FILE]
 
 Green calls to a server in a process of its own, over standard input; the gateway in this process,
 with its audit log on the disk of the state directory.
