@@ -1,6 +1,6 @@
 # `make help` lists what can be made. Everything works from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests demo check test test-fast test-long test-model bench image clean
+.PHONY: help setup setup-tests demo check test test-fast test-long test-model test-mcp bench image clean
 SHELL := /bin/bash
 BIN := .venv/bin
 
@@ -28,6 +28,9 @@ test-fast: setup-tests ## The tests that need no VM
 
 test-long: setup-tests ## Soaks and large figures as well (takes long)
 	@tools/test.sh long
+
+test-mcp: setup-tests ## The official MCP conformance suite, through the gateway and without it
+	@tools/test_mcp.sh
 
 test-model: setup-tests ## One call by a real, very small model through the whole chain (~180 MB)
 	@tools/smoke_model.sh
