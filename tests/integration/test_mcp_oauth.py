@@ -4,7 +4,7 @@ import json
 import secrets
 import time
 import urllib.request
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
@@ -124,7 +124,7 @@ class Browser:
         return self
 
     async def __aexit__(self, *ended: object) -> None:
-        await self._tasks.__aexit__(*ended)
+        await self._tasks.__aexit__(None, None, None)
 
     @staticmethod
     def _visit(url: str) -> None:
@@ -144,7 +144,7 @@ def authority() -> Any:
     running = Running(HttpWorld(port=0, tools=[tool("echo")]))
     running.with_auth = lambda port: {
         "auth_server_provider": authority,
-        "token_verifier": ProviderTokenVerifier(authority),
+        "token_verifier": ProviderTokenVerifier(cast("Any", authority)),
         "auth": AuthSettings(
             issuer_url=AnyHttpUrl(f"http://127.0.0.1:{port}/"),
             validate_token_resource=True,

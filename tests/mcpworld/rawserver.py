@@ -16,11 +16,17 @@ Script = Callable[["Said"], None]
 class Said:
     """One request, and the socket to answer it on."""
 
-    socket: socket.socket
+    connected: socket.socket
     verb: str
     headers: dict[str, str]
     message: dict[str, Any]
     over: threading.Event
+    listening: socket.socket
+
+    def hang_up(self) -> None:
+        """Take no further connection."""
+        self.listening.shutdown(socket.SHUT_RDWR)
+        self.listening.close()
 
     @property
     def method(self) -> str:
@@ -32,7 +38,7 @@ class Said:
 
     def raw(self, *parts: bytes) -> None:
         for part in parts:
-            self.socket.sendall(part)
+            self.connected.sendall(part)
 
     def head(self, status: int = 200, kind: str = "application/json", *more: str) -> None:
         lines = [f"HTTP/1.1 {status} X", f"content-type: {kind}", "connection: close", *more]
@@ -90,7 +96,7 @@ def raw_server(script: Script, *, friendly: bool = True) -> Iterator[RawServer]:
 
     def serve(connected: socket.socket) -> None:
         with connected, contextlib.suppress(OSError, ValueError):
-            said = _read(connected, over)
+            said = _read(connected, over, listening)
             server.asked.append(said.method or said.verb)
             listing = said.method == "tools/list" and getattr(script, "listing", False)
             if listing or not (friendly and legacy(said)):
@@ -124,7 +130,7 @@ def raw_server(script: Script, *, friendly: bool = True) -> Iterator[RawServer]:
             assert not thread.is_alive()
 
 
-def _read(connected: socket.socket, over: threading.Event) -> Said:
+def _read(connected: socket.socket, over: threading.Event, listening: socket.socket) -> Said:
     with connected.makefile("rb") as file:
         verb = file.readline().decode().split(" ")[0]
         headers: dict[str, str] = {}
@@ -133,4 +139,11 @@ def _read(connected: socket.socket, over: threading.Event) -> Said:
             headers[name.lower()] = value.strip()
         body = file.read(int(headers.get("content-length", "0")))
     message = json.loads(body) if body else {}
-    return Said(socket=connected, verb=verb, headers=headers, message=message, over=over)
+    return Said(
+        connected=connected,
+        verb=verb,
+        headers=headers,
+        message=message,
+        over=over,
+        listening=listening,
+    )

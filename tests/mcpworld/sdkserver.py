@@ -69,7 +69,9 @@ def mcp_server(world: HttpWorld) -> Server[Any]:  # noqa: C901 - one handler aft
         more = str(end) if end < len(world.tools) else None
         return types.ListToolsResult(tools=world.tools[at:end], next_cursor=more)
 
-    async def on_call(ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def on_call(
+        ctx: Any, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
         arguments = params.arguments or {}
         world.calls.append((params.name, arguments))
         if world.delay_s:
@@ -77,6 +79,12 @@ def mcp_server(world: HttpWorld) -> Server[Any]:  # noqa: C901 - one handler aft
         if params.name == "progress":
             for done in range(3):
                 await ctx.session.report_progress(float(done), 3.0, f"step {done}")
+        if params.name == "ask" and params.input_responses is None:
+            return _question()
+        if params.name == "ask":
+            answered = (params.input_responses or {})["q"].model_dump(mode="json")
+            text = types.TextContent(type="text", text=f"{params.request_state} {answered}")
+            return types.CallToolResult(content=[text])
         if params.name == "missing":
             raise ValueError("no such thing")
         is_error = params.name == "fails"
@@ -122,6 +130,14 @@ def mcp_server(world: HttpWorld) -> Server[Any]:  # noqa: C901 - one handler aft
         on_get_prompt=on_prompt,
         on_completion=on_completion,
     )
+
+
+def _question() -> types.InputRequiredResult:
+    form = types.ElicitRequestFormParams(
+        message="Which?", requested_schema={"type": "object", "properties": {}}
+    )
+    question = types.ElicitRequest(params=form)
+    return types.InputRequiredResult(input_requests={"q": question}, request_state="kept")
 
 
 class Faulty:

@@ -238,3 +238,13 @@ async def test_a_header_that_asks_for_ages_is_not_waited_for() -> None:
             with anyio.fail_after(8.0), pytest.raises(McpError):
                 await up.call("echo", {}, safe_to_retry=True)
     assert server.asked.count("tools/call") == 1
+
+
+async def test_a_call_that_was_sent_is_not_called_unsent_when_nobody_answers_later() -> None:
+    def script(said: Said) -> None:
+        note = b"id: 1\nretry: 1\ndata: \n\n"  # makes the client come back for the answer
+        said.raw(STREAM, f"{len(note):x}\r\n".encode(), note, b"\r\n")
+        said.hang_up()
+        said.raw(b"0\r\n\r\n")
+
+    assert (await broken(script)).code in {"mcp-connection-lost", "mcp-timeout"}

@@ -21,6 +21,7 @@ from luminaguard.errors import (
     McpConnectionLost,
     McpError,
     McpTimedOut,
+    McpUnreachable,
 )
 from luminaguard.mcp.exchange import CURRENT, Exchange
 from luminaguard.mcp.failures import failure
@@ -110,6 +111,7 @@ class Connection:
             McpError: there is no answer; `retry` of it says what is known of the call.
         """
         exchange = Exchange()
+        session = self.link.client.session
 
         async def ask(resumed: Resume) -> CallAnswer:
             request = types.CallToolRequest(
@@ -127,15 +129,14 @@ class Connection:
                 if on_progress is not None:
                     await on_progress(progress, total, message)
 
-            return await self.link.client.session.send_request(
-                request, _CALL, progress_callback=progressed
-            )
+            return await session.send_request(request, _CALL, progress_callback=progressed)
 
         async def call() -> CallAnswer:
             first = await self._with_headers(ask, resume or Resume())
+            exchange.begun = True
             if passes_questions:
                 return first
-            return await with_answers(first, ask, self.link.client.session, self._limits.questions)
+            return await with_answers(first, ask, session, self._limits.questions)
 
         return await self._within(call, self._limits.call_s, exchange, self._limits.idle_s)
 
@@ -236,6 +237,8 @@ class Connection:
 
     def _explained(self, error: Exception, exchange: Exchange) -> McpError:
         found = failure(error, exchange, self._name, self.link.secrets)
+        if exchange.begun and isinstance(found, McpUnreachable):
+            return McpConnectionLost(str(found))
         if isinstance(found, McpConnectionLost) and self.link.failure is not None:
             return self.link.failure
         return found

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from luminaguard.errors import McpError
+from luminaguard.errors import McpConnectionLost, McpError, McpUnreachable
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -31,10 +31,22 @@ class Exchange:
     """Whether it was sent within a session of the server."""
     failure: McpError | None = None
 
+    begun: bool = False
+    """Whether an answer to a part of it came: from then on it was sent, whatever fails."""
+
+    def note(self, error: McpError) -> McpError:
+        """Write down why no answer will come; the first reason stays. Return it.
+
+        Once anything came back, the request was sent, even if a later connection for it fails.
+        """
+        if isinstance(error, McpUnreachable) and (self.status is not None or self.begun):
+            error = McpConnectionLost(str(error))
+        self.failure = self.failure or error
+        return self.failure
+
     def fail(self, error: McpError) -> None:
-        """Write down why no answer will come, and wake whoever waits; the first reason stays."""
-        if self.failure is None:
-            self.failure = error
+        """Note why no answer will come, and wake whoever waits."""
+        self.note(error)
         if self.scope is not None:
             self.scope.cancel()
 

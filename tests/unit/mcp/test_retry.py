@@ -196,3 +196,9 @@ def test_pins_say_what_is_new_gone_and_changed() -> None:
     found = difference(was, now)
     assert (found.added, found.removed, found.changed) == (("d",), ("c",), ("b",))
     assert not difference(was, dict(was))
+
+
+def test_once_anything_came_back_a_request_counts_as_sent() -> None:
+    for exchange in (Exchange(status=200), Exchange(begun=True)):
+        assert type(exchange.note(McpUnreachable("later"))) is McpConnectionLost
+    assert type(Exchange().note(McpUnreachable("at once"))) is McpUnreachable

@@ -156,6 +156,6 @@ def _signal(process: Process, *, hard: bool) -> None:
     with suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
             if process.returncode is None:
-                process.kill() if hard else process.terminate()
+                process.send_signal(signal.SIGTERM)  # there, that is final
         else:
             os.killpg(process.pid, signal.SIGKILL if hard else signal.SIGTERM)

@@ -110,7 +110,7 @@ class GuardedClient(httpx2.AsyncClient):
             return await super().send(request, **kwargs)
         except Exception as error:
             if exchange is not None:
-                exchange.failure = exchange.failure or _failure(error, self._name)
+                exchange.note(_failure(error, self._name))
             if request.method != "POST":
                 raise  # the SDK expects these to fail
             return _stand_in(request)
