@@ -123,7 +123,7 @@ def test_a_screen_of_a_huge_card_lays_out_next_to_nothing(card: DiffCard) -> Non
 
 
 def test_memory_of_what_was_read_is_bounded() -> None:
-    document = CardDocument(lines_card([f"line {n}" for n in range(60_000)]), look(80))
+    document = CardDocument(lines_card([f"line {n}" for n in range(20_000)]), look(80))
     for line in range(0, document.height, 50):
         text_at(document, line)
     assert document.laid_out_blocks <= module.KEPT_BLOCKS
