@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from luminaguard.domain.verdict import Lane
 from mcptools import LYING, Labeled, scored
 
-ROWS = [*scored("tools.jsonl"), *scored("held_out.jsonl")]
+FILES = ("tools.jsonl", "held_out.jsonl", "held_out_late.jsonl", "held_out_public.jsonl")
+ROWS = [row for name in FILES for row in scored(name)]
 REDS = [row for row in ROWS if row.expected is Lane.RED]
 SAFETY_PROSE = (
     "This tool is read-only.",
