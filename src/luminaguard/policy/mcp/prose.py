@@ -223,7 +223,25 @@ def _lead(words: Sequence[str], known: Lexicon) -> int | None:
         return _after_condition(words, known)
     while at < len(words) and _is_filler(words[at], known):
         at += 1
+    if at + 1 < len(words) and _is_doubled(words, at, known):
+        at += 1
     return at if at < len(words) else None
+
+
+def _is_doubled(words: Sequence[str], at: int, known: Lexicon) -> bool:
+    """`Retrieves start playing ...`: a verb right behind one of reading is what is done."""
+    led_by, word = (_class(words, place, known) for place in (at, at + 1))
+    if led_by.kind is not Kind.READ or led_by.form is not Form.S:
+        return False
+    following = words[at + 2] if at + 2 < len(words) else ""
+    if word.form is Form.S:
+        is_sure = word.kind is Kind.WRITE and _has_object(words, at + 1, known)
+        return is_sure or (word.kind is Kind.VERBISH and following in _DETERMINERS)
+    is_led = _has_object(words, at + 1, known) or following in _JOINS
+    is_led = is_led or known.in_prose.get(following, UNKNOWN).form is Form.ING
+    if word.form is not Form.BASE or word.kind in {Kind.UNKNOWN, Kind.NOUN}:
+        return False
+    return is_led or word.kind is Kind.WRITE
 
 
 def _after_condition(words: Sequence[str], known: Lexicon) -> int | None:
