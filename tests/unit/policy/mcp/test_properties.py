@@ -102,6 +102,21 @@ def test_safety_prose_never_releases_a_write(
 
 
 @pytest.mark.guarantee("G5")
+@pytest.mark.parametrize("annotations", [LYING, {}], ids=["lying", "stripped"])
+def test_no_sentence_of_safety_before_or_after_releases_any_write(
+    annotations: dict[str, Any],
+) -> None:
+    released = [
+        (row.tool, text)
+        for row in REDS
+        for safety in SAFETY_PROSE
+        for text in (f"{safety} {row.description}", f"{row.description} {safety}")
+        if row.judged(description=text, annotations=annotations).lane is not Lane.RED
+    ]
+    assert released == []
+
+
+@pytest.mark.guarantee("G5")
 @settings(max_examples=200, deadline=None)
 @given(row=st.sampled_from(REDS), fields=arguments, annotations=hints)
 def test_schema_fields_and_arguments_never_release_a_write(
