@@ -84,6 +84,7 @@ _QUESTIONS = frozenset(("what", "who", "how", "where", "which"))
 _ONLY_NOUNS = frozenset(("of", "that", "which", "whose"))
 _NOUN_WORDS = 6
 """Words of a phrase in which what follows its noun is looked for."""
+_DEED_ENDINGS = ("ion", "ment", "al", "ing", "ance", "sure", "er", "or")
 _VERB_ENDINGS = ("ate", "ize", "ise", "ify")
 _SEEN = frozenset(("read", "seen", "viewed"))
 _LOOKED_AT = 24
@@ -155,14 +156,18 @@ def _begins_with_thing(sentences: Sequence[Sequence[str]], known: Lexicon) -> bo
         return False
     end = ends[0]
     if end == 1:  # "honks at" could be a verb; "attendees of" and "sites at which" could not
-        return words[1] in _ONLY_NOUNS or words[2:3] == ["which"]
+        is_linked = words[1] in _ONLY_NOUNS or words[2:3] == ["which"]
+        is_many = known.in_prose.get(words[0], UNKNOWN).form is Form.S
+        return is_linked and (is_many or _is_thing(words, 0, known))
     is_base_or_many = words[0].endswith("s") and not words[0].endswith("ss")
     return not is_base_or_many and all(_is_thing(words, at, known) for at in range(end))
 
 
 def _is_thing(words: Sequence[str], at: int, known: Lexicon) -> bool:
     word = known.in_prose.get(words[at], UNKNOWN)
-    is_noun = at > 0 and word.kind is Kind.EITHER
+    if words[at].endswith(_DEED_ENDINGS) and words[at] not in known.information:
+        return False  # "deletion of an account"
+    is_noun = at > 0 and word.kind is Kind.EITHER and word.form is Form.S
     return is_noun or (_is_plain(words[at], known) and not words[at].endswith(_VERB_ENDINGS))
 
 

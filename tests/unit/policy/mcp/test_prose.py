@@ -153,6 +153,14 @@ def test_a_thing_at_the_beginning_is_a_reads_beside_the_servers_hint_only(text: 
         "Pictures.",
         "Deletion of pictures; deletes them all.",
         "How to frobnicate.",
+        "Deletion of an account.",
+        "Settlement of an invoice from the balance.",
+        "Refund of an order.",
+        "Payment order for a supplier.",
+        "Registration of a new user.",
+        "Dispatcher of mails.",
+        "Unlocking of the front door.",
+        "Account removal for a user.",
     ],
 )
 def test_what_could_be_a_verb_at_the_beginning_is_no_thing(text: str) -> None:
