@@ -189,7 +189,7 @@ def test_a_card_drawn_in_a_files_text_stays_behind_its_edge() -> None:
         "\x1b[30;1H ready  a  approve"
     )
     with shown({"risk": "high", "after": fake}) as human:
-        human.sees("HIGH", "\\x1b[2J", "commit exactly this?")
+        human.sees("HIGH", "\\x1b[2J", "🟢 LOW")
         lines = [line for line in human.screen.text.split("\n") if "🟢 LOW" in line]
         assert lines
         assert all("│" in line.split("🟢 LOW")[0] for line in lines)
