@@ -106,6 +106,13 @@ class Human:
             assert time.monotonic() < end, f"still there: {word}\n{self.screen.text}"
             self.look(0.1)
 
+    def sees_left(self) -> None:
+        """Look until the alternate screen was shown and left."""
+        end = time.monotonic() + LIMIT_S
+        while b"\x1b[?1049l" not in self.raw:
+            assert time.monotonic() < end, f"never left:\n{self.screen.text}"
+            self.look(0.1)
+
     def watches(self, seconds: float) -> None:
         """Look for a while."""
         end = time.monotonic() + seconds

@@ -119,7 +119,7 @@ def test_a_closed_terminal_decides_nothing(world: World) -> None:
 
 def test_a_screen_that_fails_leaves_the_question_open_until_it_expires(world: World) -> None:
     before = fingerprint(world.workspace)
-    with asked(world, open_for_s=5.0, options={"crashes": True}) as human:
+    with asked(world, open_for_s=2.5, options={"crashes": True}) as human:
         _, _, err = human.result()
     assert "the screen failed" in err
     assert only_end(world)["end"] == "expired"
@@ -127,14 +127,19 @@ def test_a_screen_that_fails_leaves_the_question_open_until_it_expires(world: Wo
 
 
 def test_a_screen_that_is_left_leaves_the_question_open(world: World) -> None:
-    with asked(world, open_for_s=6.0) as human:
-        human.sees("new = 2")
-        human.is_asked()
-        human.types("q")
+    before = fingerprint(world.workspace)
+    with asked(world) as human:
+        human.presses("q")
         human.sees("The run goes on without it")
         human.types("q")
+        human.sees_left()
+        human.watches(0.5)
+        assert human.child.poll() is None
+        assert "approval.decided" not in world.kinds()
+        human.child.send_signal(signal.SIGTERM)
         human.result()
-    assert only_end(world)["end"] == "expired"
+    assert only_end(world)["end"] == "failed"
+    assert fingerprint(world.workspace) == before
 
 
 def test_sigterm_ends_the_call_and_gives_the_terminal_back(world: World) -> None:

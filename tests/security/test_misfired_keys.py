@@ -18,6 +18,8 @@ from ptyscreen import Human, at_terminal
 pytestmark = [pytest.mark.guarantee("G1"), pytest.mark.guarantee("G4")]
 
 CHILD = Path(__file__).with_name("card_child.py")
+SETTLES_S = 0.4
+"""A key that counts is one of the screen's acts after 0.15 s, and its card gone soon after."""
 LONG = "".join(f"line {n}\n" for n in range(300))
 
 
@@ -48,13 +50,12 @@ def test_what_was_typed_before_the_card_came_is_no_answer() -> None:
         assert ends(human) == ["withdrawn"]
 
 
-@pytest.mark.parametrize(
-    "paste", ["\x1b[200~a\x1b[201~", "\x1b[200~approve\r\x1b[201~", "a\r", "ar", "aaaaaa"]
-)
-def test_pasted_text_is_no_answer(paste: str) -> None:
+def test_pasted_text_is_no_answer() -> None:
+    pastes = ("\x1b[200~a\x1b[201~", "\x1b[200~approve\r\x1b[201~", "a\r", "ar", "aaaaaa")
     with shown({}) as human:
-        human.presses(paste)
-        human.watches(1.0)
+        for paste in pastes:
+            human.presses(paste)
+            human.watches(SETTLES_S)
         assert ends(human) == ["withdrawn"]
 
 
@@ -68,11 +69,11 @@ def test_a_held_key_is_no_answer() -> None:
         assert ends(human) == ["withdrawn", "withdrawn"]
 
 
-@pytest.mark.parametrize("key", ["\r", " ", "y", "A", "\x1ba", "\x1b[a", "\x04"])
-def test_other_keys_are_no_answer(key: str) -> None:
+def test_other_keys_are_no_answer() -> None:
     with shown({}) as human:
-        human.presses(key)
-        human.watches(0.6)
+        for key in ("\r", " ", "y", "A", "\x1ba", "\x1b[a", "\x04"):
+            human.presses(key)
+            human.watches(SETTLES_S)
         assert ends(human) == ["withdrawn"]
 
 
@@ -82,7 +83,7 @@ def test_a_click_is_no_answer() -> None:
         row = human.screen.rows
         for column in range(1, 60, 4):
             human.types(f"\x1b[<0;{column};{row}M\x1b[<0;{column};{row}m")
-        human.watches(0.6)
+        human.watches(SETTLES_S)
         assert ends(human) == ["withdrawn"]
 
 
@@ -93,7 +94,7 @@ def test_a_key_for_one_card_never_decides_the_next() -> None:
         human.types("a")
         human.sees("1 of 1")
         human.types("a")  # at once: meant for the card that is gone
-        human.watches(0.6)
+        human.watches(SETTLES_S)
         assert ends(human) == ["approved", "withdrawn"]
 
 
@@ -106,7 +107,7 @@ def test_a_key_that_waited_while_its_card_expired_decides_nothing() -> None:
         human.watches(4.0)
         human.child.send_signal(signal.SIGCONT)
         human.sees("1 of 1")
-        human.watches(0.6)
+        human.watches(SETTLES_S)
         assert ends(human) == ["expired", "withdrawn"]
 
 
@@ -115,7 +116,7 @@ def test_a_resize_disarms() -> None:
         human.is_asked()
         human.resizes(90, 35)
         human.types("a")
-        human.watches(0.6)
+        human.watches(SETTLES_S)
         assert ends(human) == ["withdrawn"]
 
 
@@ -142,7 +143,7 @@ def test_a_terminal_that_has_not_drawn_the_card_arms_no_key() -> None:
         human.sees("wait ")
         human.watches(1.5)
         human.types("a")
-        human.watches(0.6)
+        human.watches(SETTLES_S)
         assert not human.is_armed
         human.types("\x03")
         _, out, _ = human.result()
@@ -174,9 +175,10 @@ def test_a_critical_effect_wants_to_be_seen_and_the_word_from_a_hand() -> None:
 
 
 def test_the_environment_cannot_press_keys() -> None:
-    with shown({}, environ={"TEXTUAL_PRESS": "wait:3000,a", "TEXTUAL_DRIVER": "no:such"}) as human:
+    often = ",".join(["wait:700", "a"] * 20)  # some of them once keys count
+    with shown({}, environ={"TEXTUAL_PRESS": often, "TEXTUAL_DRIVER": "no:such"}) as human:
         human.is_asked()
-        human.watches(4.0)
+        human.watches(1.8)
         assert ends(human) == ["withdrawn"]
 
 
@@ -187,7 +189,7 @@ def test_a_card_drawn_in_a_files_text_stays_behind_its_edge() -> None:
         "\x1b[30;1H ready  a  approve"
     )
     with shown({"risk": "high", "after": fake}) as human:
-        human.sees("HIGH", "\\x1b[2J", "commit exactly this?")
+        human.sees("HIGH", "\\x1b[2J", "🟢 LOW")
         lines = [line for line in human.screen.text.split("\n") if "🟢 LOW" in line]
         assert lines
         assert all("│" in line.split("🟢 LOW")[0] for line in lines)
@@ -201,7 +203,7 @@ def test_what_is_remembered_is_shown_before_it_is_taken() -> None:
         human.presses("g")
         human.sees("Approve, and remember it?", "also lets through", "make clean")
         human.types("a")  # at once: the box was not still yet
-        human.watches(0.6)
+        human.watches(SETTLES_S)
         human.types("j")
         human.watches(1.2)
         human.types("a")
@@ -227,7 +229,7 @@ def test_a_critical_effect_counts_as_seen_once_it_was_read_in_the_pager() -> Non
 
 
 def test_a_question_that_expires_in_the_pager_takes_the_terminal_back() -> None:
-    with shown({"open_for_s": 6.0}, environ={"PAGER": "less"}) as human:
+    with shown({"open_for_s": 5.0}, environ={"PAGER": "less"}) as human:
         human.presses("v")
         human.sees("exact call")
         human.sees("nothing to decide")

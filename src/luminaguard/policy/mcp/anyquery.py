@@ -15,8 +15,8 @@ _READ_CHARS = 16_384
 def is_any_query(tool: str, description: str) -> bool:
     """Say whether a tool is named like one for any statement, or says that it is one."""
     known = lexicon()
-    words = words_of(tool)
-    if words and known.any_query.issuperset(words):
+    spelled = (words_of(tool), words_of(tool.lower()))  # "gRaPhQl" is a word, too
+    if any(words and known.any_query.issuperset(words) for words in spelled):
         return True
     return known.any_query_prose.search(description[:_READ_CHARS].lower()) is not None
 

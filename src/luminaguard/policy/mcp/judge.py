@@ -85,7 +85,8 @@ def _is_shown_to_read(name: NameEvidence, prose: ProseEvidence, hints: Hints) ->
         begins = prose.leads_with_read or prose.leads_with_noun
         return (name.reading is Reading.WEAK or name.is_open) and (begins and not prose.is_claiming)
     is_read = name.reading is Reading.STRONG or name.is_of_information
-    return is_read and prose.leads_with_read and not prose.is_claiming
+    begins = prose.leads_with_read or (name.reading is Reading.STRONG and prose.leads_with_noun)
+    return is_read and begins and not prose.is_claiming
 
 
 def _of_hints(hints: Hints, definition: ToolDefinition) -> Iterator[Evidence]:

@@ -12,6 +12,9 @@ from typing import Any
 from luminaguard.domain.verdict import Risk
 from luminaguard.errors import PolicyError
 
+_PREFIXED = ("re", "un", "auto")
+"""Put before a verb, they make another that nobody listed: "rebook"."""
+_MIN_PREFIXED = 4
 _VOWELS = "aeiou"
 
 
@@ -157,6 +160,7 @@ def _built(table: Mapping[str, Any]) -> Lexicon:
         if base not in words or words[base].kind is Kind.NOUN:
             words |= _forms(base, _kind(base, either, verbish), rest, irregular, {})
     reads = frozenset(table["reads"]["words"].split())
+    words = _prefixed(words, reads | nouns | frozenset(table["nouns"]["read"].split())) | words
     fixed = {
         base: Word(base=base, kind=Kind.READ) for base in table["fixed_reads"]["words"].split()
     }
@@ -194,6 +198,22 @@ def _built(table: Mapping[str, Any]) -> Lexicon:
         sql_functions=frozenset(table["sql"]["functions"].split()),
         examples={kind: tuple(names.split()) for kind, names in table["examples"].items()},
     )
+
+
+def _prefixed(words: Mapping[str, Word], taken: frozenset[str]) -> dict[str, Word]:
+    """Return verbs that write with what may stand before them, unless that is a word of its own."""
+    return {
+        prefix + spelling: Word(
+            base=prefix + word.base, kind=Kind.WRITE, form=word.form, means=word.means
+        )
+        for prefix in _PREFIXED
+        for spelling, word in words.items()
+        if word.means is not None
+        and word.form in {Form.BASE, Form.S}
+        and len(word.base) >= _MIN_PREFIXED
+        and prefix + word.base not in taken
+        and prefix + spelling not in taken
+    }
 
 
 def _fields(table: Mapping[str, str]) -> dict[str, Any]:

@@ -42,7 +42,19 @@ _HANDS_OUT = frozenset(("fetch", "get", "read", "list", "view", "retrieve", "sho
 _TOKENS = frozenset(("token", "tokens"))
 _ADDRESS = frozenset(("url", "urls", "uri"))
 _NAMES_ONE = frozenset(("get", "list", "show", "lookup"))
-_NOUN_ENDINGS = ("ment", "ments", "er", "ers", "or", "ors", "let", "lets", "place", "places")
+_NOUN_ENDINGS = (
+    "ment",
+    "ments",
+    "er",
+    "ers",
+    "or",
+    "ors",
+    "let",
+    "lets",
+    "place",
+    "places",
+    "ance",
+)
 _VERB_ENDINGS = ("ate", "ates", "ize", "izes", "ise", "ises", "ify", "ifies", "en", "ens")
 _MIN_PIECE = 3
 _MAX_PIECES = 6

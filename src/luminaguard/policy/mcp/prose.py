@@ -84,6 +84,7 @@ _QUESTIONS = frozenset(("what", "who", "how", "where", "which"))
 _ONLY_NOUNS = frozenset(("of", "that", "which", "whose"))
 _NOUN_WORDS = 6
 """Words of a phrase in which what follows its noun is looked for."""
+_DEED_ENDINGS = ("ion", "ment", "al", "ing", "ance", "sure", "er", "or")
 _VERB_ENDINGS = ("ate", "ize", "ise", "ify")
 _SEEN = frozenset(("read", "seen", "viewed"))
 _LOOKED_AT = 24
@@ -155,14 +156,18 @@ def _begins_with_thing(sentences: Sequence[Sequence[str]], known: Lexicon) -> bo
         return False
     end = ends[0]
     if end == 1:  # "honks at" could be a verb; "attendees of" and "sites at which" could not
-        return words[1] in _ONLY_NOUNS or words[2:3] == ["which"]
+        is_linked = words[1] in _ONLY_NOUNS or words[2:3] == ["which"]
+        is_many = known.in_prose.get(words[0], UNKNOWN).form is Form.S
+        return is_linked and (is_many or _is_thing(words, 0, known))
     is_base_or_many = words[0].endswith("s") and not words[0].endswith("ss")
     return not is_base_or_many and all(_is_thing(words, at, known) for at in range(end))
 
 
 def _is_thing(words: Sequence[str], at: int, known: Lexicon) -> bool:
     word = known.in_prose.get(words[at], UNKNOWN)
-    is_noun = at > 0 and word.kind is Kind.EITHER
+    if words[at].endswith(_DEED_ENDINGS) and words[at] not in known.information:
+        return False  # "deletion of an account"
+    is_noun = at > 0 and word.kind is Kind.EITHER and word.form is Form.S
     return is_noun or (_is_plain(words[at], known) and not words[at].endswith(_VERB_ENDINGS))
 
 
@@ -223,7 +228,25 @@ def _lead(words: Sequence[str], known: Lexicon) -> int | None:
         return _after_condition(words, known)
     while at < len(words) and _is_filler(words[at], known):
         at += 1
+    if at + 1 < len(words) and _is_doubled(words, at, known):
+        at += 1
     return at if at < len(words) else None
+
+
+def _is_doubled(words: Sequence[str], at: int, known: Lexicon) -> bool:
+    """`Retrieves start playing ...`: a verb right behind one of reading is what is done."""
+    led_by, word = (_class(words, place, known) for place in (at, at + 1))
+    if led_by.kind is not Kind.READ or led_by.form is not Form.S:
+        return False
+    following = words[at + 2] if at + 2 < len(words) else ""
+    if word.form is Form.S:
+        is_sure = word.kind is Kind.WRITE and _has_object(words, at + 1, known)
+        return is_sure or (word.kind is Kind.VERBISH and following in _DETERMINERS)
+    is_led = _has_object(words, at + 1, known) or following in _JOINS
+    is_led = is_led or known.in_prose.get(following, UNKNOWN).form is Form.ING
+    if word.form is not Form.BASE or word.kind in {Kind.UNKNOWN, Kind.NOUN}:
+        return False
+    return is_led or word.kind is Kind.WRITE
 
 
 def _after_condition(words: Sequence[str], known: Lexicon) -> int | None:

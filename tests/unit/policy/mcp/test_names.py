@@ -75,6 +75,11 @@ def test_a_verb_that_writes_is_seen_in_any_place_and_spelling(name: str) -> None
         "crawl",
         "pull",
         "play",
+        "convert_to_capped",
+        "convert_collection",
+        "bulkdelete_list",
+        "get_card_pin",
+        "get_cvv",
     ],
 )
 def test_what_is_no_read_by_its_name_is_asked_about(name: str) -> None:
@@ -105,6 +110,8 @@ def test_what_is_no_read_by_its_name_is_asked_about(name: str) -> None:
         "get_offset",
         "find_settings",
         "browser_find",
+        "convert_time",
+        "get_pin",
     ],
 )
 def test_nouns_that_could_be_verbs_do_not_make_a_read_red(name: str) -> None:

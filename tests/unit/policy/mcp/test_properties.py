@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from luminaguard.domain.verdict import Lane
 from mcptools import LYING, Labeled, scored
 
-ROWS = [*scored("tools.jsonl"), *scored("held_out.jsonl")]
+FILES = ("tools.jsonl", "held_out.jsonl", "held_out_late.jsonl", "held_out_public.jsonl")
+ROWS = [row for name in FILES for row in scored(name)]
 REDS = [row for row in ROWS if row.expected is Lane.RED]
 SAFETY_PROSE = (
     "This tool is read-only.",
@@ -98,6 +99,21 @@ def test_safety_prose_never_releases_a_write(
 ) -> None:
     description = " ".join([*before, row.description, *after])
     assert row.judged(description=description, annotations=annotations).lane is Lane.RED
+
+
+@pytest.mark.guarantee("G5")
+@pytest.mark.parametrize("annotations", [LYING, {}], ids=["lying", "stripped"])
+def test_no_sentence_of_safety_before_or_after_releases_any_write(
+    annotations: dict[str, Any],
+) -> None:
+    released = [
+        (row.tool, text)
+        for row in REDS
+        for safety in SAFETY_PROSE
+        for text in (f"{safety} {row.description}", f"{row.description} {safety}")
+        if row.judged(description=text, annotations=annotations).lane is not Lane.RED
+    ]
+    assert released == []
 
 
 @pytest.mark.guarantee("G5")

@@ -5,7 +5,8 @@ import pytest
 from luminaguard.domain.verdict import Lane
 from mcptools import LYING, Labeled, scored
 
-ROWS = {name: scored(name) for name in ("tools.jsonl", "held_out.jsonl", "held_out_late.jsonl")}
+FILES = ("tools.jsonl", "held_out.jsonl", "held_out_late.jsonl", "held_out_public.jsonl")
+ROWS = {name: scored(name) for name in FILES}
 HINTS = {"as given": None, "stripped": {}, "lying": LYING}
 
 
@@ -22,7 +23,7 @@ def test_no_tool_that_writes_runs_unasked_whatever_its_hints_say(
     reds = of(name, Lane.RED)
     wrong = {row.id for row in reds if row.judged(annotations=hints).lane is Lane.GREEN}
     assert wrong == set()
-    assert len(reds) > 130
+    assert len(reds) > 60
 
 
 @pytest.mark.guarantee("G5")
@@ -34,7 +35,12 @@ def test_no_tool_of_a_server_that_is_not_trusted_runs_unasked(name: str) -> None
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [("tools.jsonl", 0.95), ("held_out.jsonl", 0.95), ("held_out_late.jsonl", 0.83)],
+    [
+        ("tools.jsonl", 0.95),
+        ("held_out.jsonl", 0.95),
+        ("held_out_late.jsonl", 0.9),
+        ("held_out_public.jsonl", 0.92),
+    ],
 )
 def test_reads_of_trusted_servers_run_unasked(name: str, least: float) -> None:
     greens = of(name, Lane.GREEN)

@@ -111,9 +111,9 @@ def test_head_and_end_cannot_be_folded() -> None:
     assert all_lines(document) == before
 
 
-@pytest.mark.parametrize("where", [0.0, 0.5, 1.0])
-def test_a_screen_of_a_huge_card_lays_out_next_to_nothing(where: float) -> None:
-    for card in (files_card(20_000), lines_card([f"line {n}" for n in range(100_000)])):
+@pytest.mark.parametrize("card", [files_card(5_000), lines_card(["line"] * 100_000)])
+def test_a_screen_of_a_huge_card_lays_out_next_to_nothing(card: DiffCard) -> None:
+    for where in (0.0, 0.5, 1.0):
         document = CardDocument(card, look(80))
         top = int(where * (document.height - 40))
         for line in range(top, top + 40):
@@ -123,18 +123,18 @@ def test_a_screen_of_a_huge_card_lays_out_next_to_nothing(where: float) -> None:
 
 
 def test_memory_of_what_was_read_is_bounded() -> None:
-    document = CardDocument(lines_card([f"line {n}" for n in range(60_000)]), look(80))
+    document = CardDocument(lines_card([f"line {n}" for n in range(20_000)]), look(80))
     for line in range(0, document.height, 50):
         text_at(document, line)
     assert document.laid_out_blocks <= module.KEPT_BLOCKS
 
 
 def test_a_long_text_in_one_row_is_kept_once_and_dropped_again() -> None:
-    card = lines_card(["é" * 6_000_000, "x", "é" * 6_000_000] + ["y"] * BLOCK_ROWS * 3)
+    card = lines_card(["é" * 2_000_000, "x", "é" * 2_000_000] + ["y"] * BLOCK_ROWS * 3)
     document = CardDocument(card, look(80))
     height = document.height
     document.measure(never)
-    assert document.height > height + 100_000
+    assert document.height > height + 33_000
     assert "│" in text_at(document, document.height // 2)
     text_at(document, document.height - 5)
     assert document.laid_out_blocks <= 3
