@@ -23,11 +23,16 @@ import anyio._backends._asyncio
 import anyio.to_thread
 import click.testing
 import cryptography.hazmat.primitives.asymmetric.ed25519
+import mcp.client.client
+import mcp.server.streamable_http_manager
 import pathspec
 import pydantic_ai.direct
 import qemu.qmp
+import uvicorn
 
-LOADED_BEFORE = (anyio, click, cryptography, pathspec, pydantic_ai, qemu, urllib.request)
+LOADED_BEFORE = (
+    *(anyio, click, cryptography, mcp, pathspec, pydantic_ai, qemu, uvicorn, urllib.request),
+)
 """Libraries hold on other systems by their own word; only our modules are on trial."""
 OF_WINDOWS = ("msvcrt", "winreg")
 """Modules that a Windows has and this system has not; empty here."""

@@ -124,6 +124,7 @@ class Browser:
         return self
 
     async def __aexit__(self, *ended: object) -> None:
+        del ended
         await self._tasks.__aexit__(None, None, None)
 
     @staticmethod
