@@ -1,17 +1,20 @@
 """Writes the story of each call to the audit log, before its effects.
 
+What announces no effect (a reply that proposes calls, a measurement) is written together with the
+record that follows it at once, which costs one wait for the medium instead of two.
+
 Bodies hold digests and what was shown, never file bytes; the log redacts them by structure. If a
 record cannot be written, the error goes up and the step that it belongs to does not happen.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from anyio import to_thread
 
 from luminaguard.approval.card import DiffCard
 from luminaguard.audit.log import AuditLog
-from luminaguard.audit.records import RecordKind
+from luminaguard.audit.records import Entry, RecordKind
 from luminaguard.domain.approval import ApprovalRequest, Decision
 from luminaguard.domain.calls import JsonValue, ToolCall
 from luminaguard.domain.outcome import AuditRef, Outcome, vm_json
@@ -28,6 +31,8 @@ class Recorder:
 
     log: AuditLog
     session_id: str
+    _held: list[Entry] = field(default_factory=list[Entry])
+    """Goes with the next record."""
 
     async def session_started(self, *, workspace: str, approver: str, policy: Policy) -> None:
         """Record whose calls follow, on which tree, under which rules, and who will decide."""
@@ -59,9 +64,9 @@ class Recorder:
             },
         )
 
-    async def measured(self, call: ToolCall, rehearsal: Rehearsal) -> AuditRef:
-        """Record what the rehearsal did, before anybody is asked."""
-        return await self._append(
+    def measured(self, call: ToolCall, rehearsal: Rehearsal) -> None:
+        """Record what the rehearsal did, with the question or the outcome that follows."""
+        self._hold(
             RecordKind.CALL_REHEARSED,
             call,
             {
@@ -105,6 +110,7 @@ class Recorder:
         }
         if unseen is not None:
             body["card"] = unseen.as_json()
+        await self._write_held()
         return await to_thread.run_sync(
             lambda: self.log.decide(
                 request.nonce, body, session_id=self.session_id, call_id=call.call_id
@@ -149,20 +155,30 @@ class Recorder:
             "usage": dict(reply.usage.as_json()),
             "seconds": round(seconds, 3),
         }
-        await self._append(RecordKind.MODEL_REPLIED, None, body)
+        self._hold(RecordKind.MODEL_REPLIED, None, body)
+        if not reply.calls:
+            await self._write_held()
 
     async def reread(self, call: ToolCall) -> None:
         """Record that a model reads on in a result that it was given."""
         body = {"tool": call.tool, "arguments": dict(call.arguments)}
         await self._append(RecordKind.RESULT_READ, call, body)
 
+    def _hold(self, kind: RecordKind, call: ToolCall | None, body: Mapping[str, JsonValue]) -> None:
+        call_id = call.call_id if call else None
+        self._held.append(Entry(kind=kind, body=body, session_id=self.session_id, call_id=call_id))
+
     async def _append(
         self, kind: RecordKind, call: ToolCall | None, body: Mapping[str, JsonValue]
     ) -> AuditRef:
-        call_id = call.call_id if call else None
-        return await to_thread.run_sync(
-            lambda: self.log.append(kind, body, session_id=self.session_id, call_id=call_id)
-        )
+        self._hold(kind, call, body)
+        return (await self._write_held())[-1]
+
+    async def _write_held(self) -> tuple[AuditRef, ...]:
+        """Write what waits; what cannot be written is not tried again: its step does not happen."""
+        entries = tuple(self._held)
+        self._held.clear()
+        return await to_thread.run_sync(self.log.append_all, entries) if entries else ()
 
 
 def _verdict(verdict: Verdict) -> dict[str, JsonValue]:
