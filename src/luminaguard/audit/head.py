@@ -178,3 +178,18 @@ def parse_head(content: bytes) -> SignedHead:
         raise AuditTampered("the audit log's head cannot be read")
     head = Head(log_id=str(log_id), seq=seq, hash=str(hash_), time=str(time))
     return SignedHead(head=head, signature=str(signature))
+
+
+def read_root(path: Path) -> SignedHead | None:
+    """Return up to where records were taken out of a log; None when none ever were.
+
+    The signature is not checked here.
+
+    Raises:
+        AuditTampered: the file is no signed root.
+        OSError: it cannot be read.
+    """
+    try:
+        return parse_head(path.read_bytes())
+    except FileNotFoundError:
+        return None

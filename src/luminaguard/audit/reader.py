@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from luminaguard.audit.export import export
-from luminaguard.audit.head import SignedHead, Verifier, load_public_key, load_signer, parse_head
+from luminaguard.audit.head import (
+    SignedHead,
+    Verifier,
+    load_public_key,
+    load_signer,
+    parse_head,
+    read_root,
+)
 from luminaguard.audit.lock import FileLock
 from luminaguard.audit.place import LogPlace
 from luminaguard.audit.query import Query, find, get
@@ -63,7 +70,7 @@ class AuditReader:
             return Verification(ok=False, count=0, first_bad_seq=1, problem=str(problem))
         try:
             with self._snapshot() as (database, content):
-                root = parse_head(cut) if (cut := _content(self._place.root)) else None
+                root = read_root(self._place.root)
                 return verify(database, _head_from(content), verifier, root, progress)
         except AuditTampered as problem:
             return Verification(ok=False, count=0, first_bad_seq=1, problem=str(problem))
@@ -77,7 +84,7 @@ class AuditReader:
         """
         verifier = self._verifier()
         with self._snapshot() as (database, content):
-            root = parse_head(cut) if (cut := _content(self._place.root)) else None
+            root = read_root(self._place.root)
             return export(database, parse_head(content), verifier.public_key, to, root=root)
 
     @property

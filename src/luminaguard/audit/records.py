@@ -104,10 +104,10 @@ def facts_of(body: JsonObject) -> Facts:
     Looked for are `call.tool`, `verdict{lane,risk,rules}` and `decision.end`, then the same names
     at the top of the body.
     """
-    verdict, decision = _object(body, "verdict"), _object(body, "decision")
+    verdict, decision = object_at(body, "verdict"), object_at(body, "decision")
     rules = verdict.get("rules", body.get("rules"))
     return Facts(
-        tool=_text(_object(body, "call"), "tool") or _text(body, "tool"),
+        tool=_text(object_at(body, "call"), "tool") or _text(body, "tool"),
         lane=_text(verdict, "lane") or _text(body, "lane"),
         risk=_text(body, "risk") or _text(verdict, "risk"),
         decision=_text(decision, "end") or _text(body, "end"),
@@ -117,7 +117,8 @@ def facts_of(body: JsonObject) -> Facts:
     )
 
 
-def _object(body: JsonObject, name: str) -> JsonObject:
+def object_at(body: JsonObject, name: str) -> JsonObject:
+    """Return an object in a record's body; empty where there is none."""
     value = body.get(name)
     return cast("JsonObject", value) if isinstance(value, Mapping) else {}
 

@@ -5,10 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import cast
 
 from luminaguard.audit.costs import Spent, by_model, spent
-from luminaguard.audit.records import Record, RecordKind
+from luminaguard.audit.records import Record, RecordKind, object_at
 from luminaguard.domain.calls import JsonValue
 
 KINDS = (
@@ -122,13 +121,13 @@ class _Count:
         self.asked += 1
         self.asked_at[record.session_id, record.call_id] = datetime.fromisoformat(record.time)
         self.risks[str(record.body.get("risk"))] += 1
-        verdict = _object(_object(record.body, "card"), "verdict")
+        verdict = object_at(object_at(record.body, "card"), "verdict")
         rules = verdict.get("rules")
         for rule in rules if isinstance(rules, list) else []:
             self.rules[str(rule)] += 1
 
     def _decided(self, record: Record) -> None:
-        decision = _object(record.body, "decision")
+        decision = object_at(record.body, "decision")
         end, approver = str(decision.get("end")), str(decision.get("approver"))
         self.ends[end] += 1
         self.approvers[approver] += 1
@@ -156,8 +155,3 @@ def stats_of(records: Iterable[Record]) -> Stats:
         seconds=tuple(sorted(count.seconds)),
         spent=tuple(spent(count.replies)),
     )
-
-
-def _object(body: Mapping[str, JsonValue], name: str) -> Mapping[str, JsonValue]:
-    value = body.get(name)
-    return cast("Mapping[str, JsonValue]", value) if isinstance(value, Mapping) else {}

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
-from typing import cast
 
 from luminaguard.approval.codec.fields import Malformed
 from luminaguard.approval.codec.recorded import card_from_record
@@ -13,8 +11,7 @@ from luminaguard.approval.look import look_of
 from luminaguard.approval.plain import full
 from luminaguard.audit.query import Query
 from luminaguard.audit.reader import AuditReader
-from luminaguard.audit.records import Record, RecordKind
-from luminaguard.domain.calls import JsonValue
+from luminaguard.audit.records import Record, RecordKind, object_at
 from luminaguard.domain.visible import visible
 
 CARD_KINDS = frozenset((
@@ -55,7 +52,7 @@ def shown(reader: AuditReader, record: Record) -> str:
 def _ending(record: Record) -> list[str]:
     """Return how a call's card ended, as far as this record tells."""
     if record.kind == RecordKind.APPROVAL_DECIDED:
-        decision = _object(record.body, "decision")
+        decision = object_at(record.body, "decision")
         words = [f"{decision.get('end')} by {decision.get('approver')}"]
         words += [f"{name}: {decision[name]}" for name in ("reason", "proof") if decision.get(name)]
         return [f"record {record.seq} of {record.time}: {visible('; '.join(words))}"]
@@ -65,8 +62,3 @@ def _ending(record: Record) -> list[str]:
         text = f"{record.body.get('outcome')}{more}"
         return [f"record {record.seq} of {record.time}: {visible(text)}"]
     return []
-
-
-def _object(body: Mapping[str, JsonValue], name: str) -> Mapping[str, JsonValue]:
-    value = body.get(name)
-    return cast("Mapping[str, JsonValue]", value) if isinstance(value, Mapping) else {}
