@@ -5,17 +5,17 @@ says so, a signed root names the last of them, and only then are they deleted. W
 in between leaves a log that verifies, and can be done again.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
-from typing import BinaryIO
 
 from luminaguard.audit.export import export
-from luminaguard.audit.files import write_private
-from luminaguard.audit.head import Head, SignedHead, Signer, load_signer, parse_head
+from luminaguard.audit.files import sync_directory, write_private
+from luminaguard.audit.head import Head, Signer, load_signer, parse_head, read_root
 from luminaguard.audit.log import AuditLog
 from luminaguard.audit.place import LogPlace, head_bytes, time_text
 from luminaguard.audit.records import RecordKind
@@ -94,34 +94,21 @@ def _write_export(
     """Write records up to `last`, durably; return how many, and the file's SHA-256."""
     signed = signer.sign_head(_head_at(database, place, last))
     try:
-        with export_to.open("xb") as file:
-            hashing = _Hashing(file)
-            count = export(database, signed, signer.public_key, hashing, root=_root(place))  # pyright: ignore[reportArgumentType] - only `write` is used
+        with export_to.open("x+b") as file:
+            count = export(database, signed, signer.public_key, file, root=read_root(place.root))
             file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            digest = file_digest(file, "sha256").hexdigest()
     except FileExistsError as error:
         raise AuditError(f"{export_to} exists already", hint="name a new file") from error
-    return count, hashing.digest
-
-
-class _Hashing:
-    """Hashes what goes into a file."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._hash = sha256()
-
-    def write(self, data: bytes) -> int:
-        self._hash.update(data)
-        return self._file.write(data)
-
-    @property
-    def digest(self) -> str:
-        return self._hash.hexdigest()
+    sync_directory(export_to.parent)
+    return count, digest
 
 
 def _finish_earlier(database: sqlite3.Connection, place: LogPlace, signer: Signer) -> None:
     """Delete what an earlier removal had signed away when it was cut short."""
-    root = _root(place)
+    root = read_root(place.root)
     if root is None:
         return
     if not signer.is_root(root):
@@ -129,12 +116,8 @@ def _finish_earlier(database: sqlite3.Connection, place: LogPlace, signer: Signe
     _delete(database, root.head.seq)
 
 
-def _root(place: LogPlace) -> SignedHead | None:
-    return parse_head(place.root.read_bytes()) if place.root.exists() else None
-
-
 def _taken_out(place: LogPlace) -> int:
-    root = _root(place)
+    root = read_root(place.root)
     return root.head.seq if root else 0
 
 
