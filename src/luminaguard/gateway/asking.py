@@ -2,20 +2,17 @@
 
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import anyio
-
 from luminaguard.approval.card import DiffCard
 from luminaguard.approval.queue import ApprovalQueue
-from luminaguard.domain.approval import ApprovalRequest, Decision, End
+from luminaguard.domain.approval import ApprovalRequest, Decision
 from luminaguard.domain.changeset import Changeset
 from luminaguard.domain.isolation import GuestHardening, Isolation, Jail, Tier
-from luminaguard.errors import AuditError
 from luminaguard.gateway.judging import Judged
 from luminaguard.gateway.proposal import Proposal, spelled
+from luminaguard.pipeline.ask import answered, said_beforehand
 from luminaguard.pipeline.record import Recorder
 from luminaguard.policy.measured import risk_of
 from luminaguard.policy.standing import StandingYes
@@ -56,37 +53,19 @@ class McpAsking:
         request = self._request(proposal, judged)
         found = judged.policy.standing(judged.verdict, NOTHING_MEASURED)
         if isinstance(found, StandingYes):
-            decision = Decision(
-                end=End.APPROVED,
-                request_digest=request.digest,
-                approver=found.approver,
-                reason=found.reason,
-                at=request.requested_at,
-                proof=found.proof,
-            )
+            decision = said_beforehand(found, request)
         else:
             card = card_of(proposal, judged, request)
             await self.recorder.requested(proposal.call, card)
-            decision = await self._answered(proposal, request, card)
+            decision = await answered(
+                self.queue,
+                self.recorder,
+                card,
+                now=self.now,
+                withdrawn="the client gave the call up, or the gateway ended",
+            )
         await self.recorder.decided(proposal.call, request, decision)
         return McpAnswer(request=request, decision=decision)
-
-    async def _answered(
-        self, proposal: Proposal[object], request: ApprovalRequest, card: DiffCard
-    ) -> Decision:
-        try:
-            return await self.queue.ask(request, card)
-        except anyio.get_cancelled_exc_class():
-            withdrawn = Decision(
-                end=End.FAILED,
-                request_digest=request.digest,
-                approver=self.queue.approver.name,
-                reason="withdrawn: the client gave the call up, or the gateway ended",
-                at=self.now(),
-            )
-            with anyio.CancelScope(shield=True), suppress(AuditError):
-                await self.recorder.decided(proposal.call, request, withdrawn)
-            raise
 
     def _request(self, proposal: Proposal[object], judged: Judged) -> ApprovalRequest:
         now = self.now()

@@ -52,7 +52,7 @@ class Asking:
         request = self._request(call, rehearsal)
         found = await self.standing.find(call, verdict, rehearsal)
         if isinstance(found, StandingYes):
-            decision = _said_beforehand(found, request)
+            decision = said_beforehand(found, request)
             card = await self._card(call, verdict, rehearsal, request, ())
             await self.recorder.decided(call, request, decision, unseen=card)
             return Answer(request=request, decision=decision, standing=found)
@@ -68,11 +68,13 @@ class Asking:
         offers = await self.standing.offers(call, verdict, rehearsal)
         card = await self._card(call, verdict, rehearsal, request, offers)
         await self.recorder.requested(call, card)
-        try:
-            decision = await self.queue.ask(request, card)
-        except anyio.get_cancelled_exc_class():
-            await self._withdrawn(call, request)
-            raise
+        decision = await answered(
+            self.queue,
+            self.recorder,
+            card,
+            now=self.now,
+            withdrawn="the call was interrupted, or its session ended",
+        )
         grant: Grant | None = None
         try:
             grant = grant_taken(decision, request, offers)
@@ -114,18 +116,6 @@ class Asking:
         except PolicyError as error:
             self.notice(f"approved, but not remembered: {error}")
 
-    async def _withdrawn(self, call: ToolCall, request: ApprovalRequest) -> None:
-        """Record that a question was taken back. Nothing depends on it: nothing happens anyway."""
-        decision = Decision(
-            end=End.FAILED,
-            request_digest=request.digest,
-            approver=self.queue.approver.name,
-            reason="withdrawn: the call was interrupted, or its session ended",
-            at=self.now(),
-        )
-        with anyio.CancelScope(shield=True), suppress(AuditError):
-            await self.recorder.decided(call, request, decision)
-
     def _request(self, call: ToolCall, rehearsal: Rehearsal) -> ApprovalRequest:
         now = self.now()
         return ApprovalRequest(
@@ -141,7 +131,36 @@ class Asking:
         )
 
 
-def _said_beforehand(found: StandingYes, request: ApprovalRequest) -> Decision:
+async def answered(
+    queue: ApprovalQueue,
+    recorder: Recorder,
+    card: DiffCard,
+    *,
+    now: Callable[[], datetime],
+    withdrawn: str,
+) -> Decision:
+    """Put a card to the queue and return the answer; one that is taken back is recorded as that.
+
+    Nothing depends on that record: a question that is taken back lets nothing happen anyway.
+    """
+    request = card.request
+    try:
+        return await queue.ask(request, card)
+    except anyio.get_cancelled_exc_class():
+        decision = Decision(
+            end=End.FAILED,
+            request_digest=request.digest,
+            approver=queue.approver.name,
+            reason=f"withdrawn: {withdrawn}",
+            at=now(),
+        )
+        with anyio.CancelScope(shield=True), suppress(AuditError):
+            await recorder.decided(card.call, request, decision)
+        raise
+
+
+def said_beforehand(found: StandingYes, request: ApprovalRequest) -> Decision:
+    """Return a standing yes as the decision on a request."""
     return Decision(
         end=End.APPROVED,
         request_digest=request.digest,
