@@ -145,6 +145,13 @@ def test_an_estimate_with_a_known_price_is_money(user: CommandLine) -> None:
     assert "$" in done.stdout
 
 
+def test_a_chat_does_not_share_its_terminal_with_a_screen(user: CommandLine) -> None:
+    given = ("-w", str(user.workspace), "--model", "scripted", "--approver", "tui")
+    done = user.run("chat", *given)
+    assert done.returncode == 125
+    assert "the chat needs the terminal" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

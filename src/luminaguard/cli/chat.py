@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 
 import anyio
 import click
@@ -15,72 +14,26 @@ from luminaguard.agent.loop import Agent, Stop
 from luminaguard.cli.exits import FAILED
 from luminaguard.cli.interrupts import interrupts
 from luminaguard.cli.narrator import Narrator
-from luminaguard.cli.options import (
-    approval_timeout_option,
-    approver_option,
-    backend_option,
-    include_option,
-    on_backend,
-    workspace_option,
-)
-from luminaguard.cli.work import (
-    Work,
-    chosen_limits,
-    chosen_model,
-    limit_options,
-    model_option,
-    resume_option,
-    working,
-)
-from luminaguard.config import Settings
+from luminaguard.cli.work import Work, work_options, working
 from luminaguard.domain.visible import visible
-from luminaguard.errors import ModelError
+from luminaguard.errors import ApprovalError, ModelError
 
 _HELP = "An empty line, /quit or Ctrl-D ends the chat; /cost says what it has used so far."
 
 
 @click.command()
-@workspace_option
-@approver_option
-@include_option
-@backend_option
-@model_option
-@approval_timeout_option
-@limit_options
-@resume_option
-@click.pass_obj
-def chat(
-    settings: Settings,
-    *,
-    workspace: Path,
-    approver: str | None,
-    include: tuple[str, ...],
-    backend: str | None,
-    model_name: str | None,
-    approval_timeout_s: float | None,
-    max_steps: int,
-    max_tokens: int,
-    max_cost: float | None,
-    resume: str | None,
-) -> None:
+@work_options
+def chat(work: Work) -> None:
     """Talk with an agent that works in a disposable micro-VM; each risky effect is asked about."""
-    settings = on_backend(settings, backend)
-    model = chosen_model(settings, model_name)
-    screen = Narrator()
-    work = Work(
-        workspace=workspace,
-        approver=approver,
-        include=include,
-        approval_timeout_s=approval_timeout_s,
-        limits=chosen_limits(
-            settings, max_steps=max_steps, max_tokens=max_tokens, max_cost=max_cost
-        ),
-        resume=resume,
-    )
+    if work.approver == "tui":
+        raise ApprovalError(
+            "the chat needs the terminal that a full screen would take",
+            hint="--approver tty, or --approver queue and `luminaguard tui` in another terminal",
+        )
 
     async def talk() -> int:
-        async with working(settings, work, model, screen) as (agent, session):
-            click.echo(f"{visible(model.name)}. {_HELP}", err=True)
+        async with working(work, Narrator()) as (agent, session):
+            click.echo(f"{visible(work.model.name)}. {_HELP}", err=True)
             listener = _Listener(session.interrupt)
             async with interrupts(listener.interrupt):
                 return await _talk(agent, listener)

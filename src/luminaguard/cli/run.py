@@ -16,25 +16,7 @@ from luminaguard.audit.records import RecordKind
 from luminaguard.cli.exits import FAILED
 from luminaguard.cli.interrupts import interrupts
 from luminaguard.cli.narrator import Narrator
-from luminaguard.cli.options import (
-    approval_timeout_option,
-    approver_option,
-    backend_option,
-    include_option,
-    on_backend,
-    workspace_option,
-)
-from luminaguard.cli.work import (
-    Work,
-    chosen_limits,
-    chosen_model,
-    limit_options,
-    model_option,
-    print_json,
-    resume_option,
-    run_json,
-    working,
-)
+from luminaguard.cli.work import Work, print_json, run_json, work_options, working
 from luminaguard.config import Settings
 from luminaguard.domain.visible import visible
 from luminaguard.errors import AuditError, ModelError
@@ -44,57 +26,21 @@ from luminaguard.tools.toolbox import Toolbox, agent_tools
 
 
 @click.command()
-@workspace_option
-@approver_option
-@include_option
-@backend_option
-@model_option
-@approval_timeout_option
-@limit_options
-@resume_option
+@work_options
 @click.option(
     "--estimate", "only_estimate", is_flag=True, help="Say what it may cost; run nothing."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.argument("task")
-@click.pass_obj
-def run(
-    settings: Settings,
-    *,
-    workspace: Path,
-    approver: str | None,
-    include: tuple[str, ...],
-    backend: str | None,
-    model_name: str | None,
-    approval_timeout_s: float | None,
-    max_steps: int,
-    max_tokens: int,
-    max_cost: float | None,
-    resume: str | None,
-    only_estimate: bool,
-    as_json: bool,
-    task: str,
-) -> None:
+def run(work: Work, *, only_estimate: bool, as_json: bool, task: str) -> None:
     """Let an agent work on TASK in a disposable micro-VM; each risky effect is asked about."""
-    settings = on_backend(settings, backend)
-    model = chosen_model(settings, model_name)
     if only_estimate:
-        _print_estimate(settings, model, workspace, task, as_json=as_json)
+        _print_estimate(work, task, as_json=as_json)
         return
-    work = Work(
-        workspace=workspace,
-        approver=approver,
-        include=include,
-        approval_timeout_s=approval_timeout_s,
-        limits=chosen_limits(
-            settings, max_steps=max_steps, max_tokens=max_tokens, max_cost=max_cost
-        ),
-        resume=resume,
-    )
 
     async def finish() -> tuple[Run, Path]:
         async with (
-            working(settings, work, model, Narrator(quiet=as_json)) as (agent, session),
+            working(work, Narrator(quiet=as_json)) as (agent, session),
             interrupts(session.interrupt),
         ):
             try:
@@ -104,7 +50,7 @@ def run(
 
     finished, transcript = anyio.run(finish)
     if as_json:
-        print_json(run_json(finished, model, transcript))
+        print_json(run_json(finished, work.model, transcript))
     else:
         ending = f"{finished.stop.value}; {finished.usage.text}; transcript: {transcript}"
         click.echo(ending, err=True)
@@ -121,10 +67,9 @@ def _with_transcript(error: ModelError, transcript: Path) -> ModelError:
     return told
 
 
-def _print_estimate(
-    settings: Settings, model: ChatModel, workspace: Path, task: str, *, as_json: bool
-) -> None:
-    prompt = system_prompt(str(workspace.resolve()), settings.model.prompt_file)
+def _print_estimate(work: Work, task: str, *, as_json: bool) -> None:
+    settings, model = work.settings, work.model
+    prompt = system_prompt(str(work.workspace.resolve()), settings.model.prompt_file)
     tools = Toolbox(agent_tools()).specs
     found = estimate(task, prompt, tools, model, _earlier(settings, model))
     if as_json:

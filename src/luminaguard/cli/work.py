@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,6 +14,14 @@ from luminaguard.agent.limits import Limits
 from luminaguard.agent.loop import Agent, Run
 from luminaguard.agent.ports import Observer
 from luminaguard.agent.transcript import find_transcript
+from luminaguard.cli.options import (
+    approval_timeout_option,
+    approver_option,
+    backend_option,
+    include_option,
+    on_backend,
+    workspace_option,
+)
 from luminaguard.cli.present import notice, outcome_json
 from luminaguard.cli.screens import deciding, pool_text
 from luminaguard.config import Settings
@@ -34,39 +42,46 @@ resume_option = click.option(
 )
 
 
-def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how far an agent may go."""
-    options = (
-        click.option(
-            "--max-steps",
-            type=click.IntRange(min=1),
-            default=Limits().steps,
-            show_default=True,
-            help="Model replies until the agent is stopped.",
-        ),
-        click.option(
-            "--max-tokens",
-            type=click.IntRange(min=1),
-            default=Limits().tokens,
-            show_default=True,
-            help="Tokens sent and received until the agent is stopped.",
-        ),
-        click.option(
-            "--max-cost",
-            type=click.FloatRange(min=0, min_open=True),
-            metavar="USD",
-            help="US dollars until the agent is stopped; needs a model whose price is known.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+_LIMIT_OPTIONS = (
+    click.option(
+        "--max-steps",
+        type=click.IntRange(min=1),
+        default=Limits().steps,
+        show_default=True,
+        help="Model replies until the agent is stopped.",
+    ),
+    click.option(
+        "--max-tokens",
+        type=click.IntRange(min=1),
+        default=Limits().tokens,
+        show_default=True,
+        help="Tokens sent and received until the agent is stopped.",
+    ),
+    click.option(
+        "--max-cost",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="USD",
+        help="US dollars until the agent is stopped; needs a model whose price is known.",
+    ),
+)
+_OPTIONS = (
+    workspace_option,
+    approver_option,
+    include_option,
+    backend_option,
+    model_option,
+    approval_timeout_option,
+    *_LIMIT_OPTIONS,
+    resume_option,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What the user chose on the command line."""
 
+    settings: Settings
+    model: ChatModel
     workspace: Path
     approver: str | None
     include: tuple[str, ...]
@@ -75,14 +90,53 @@ class Work:
     resume: str | None
 
 
-def chosen_model(settings: Settings, name: str | None) -> ChatModel:
+def work_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that `run` and `chat` share; the command is given them as one `Work`."""
+
+    @click.pass_obj
+    @wraps(command)
+    def with_work(
+        settings: Settings,
+        *,
+        workspace: Path,
+        approver: str | None,
+        include: tuple[str, ...],
+        backend: str | None,
+        model_name: str | None,
+        approval_timeout_s: float | None,
+        max_steps: int,
+        max_tokens: int,
+        max_cost: float | None,
+        resume: str | None,
+        **own: object,
+    ) -> None:
+        settings = on_backend(settings, backend)
+        work = Work(
+            settings=settings,
+            model=_chosen_model(settings, model_name),
+            workspace=workspace,
+            approver=approver,
+            include=include,
+            approval_timeout_s=approval_timeout_s,
+            limits=_chosen_limits(settings, max_steps, max_tokens, max_cost),
+            resume=resume,
+        )
+        command(work, **own)
+
+    found: Callable[..., None] = with_work
+    for option in reversed(_OPTIONS):
+        found = option(found)
+    return found
+
+
+def _chosen_model(settings: Settings, name: str | None) -> ChatModel:
     """Return the model of the command line, or else of the environment or the configuration."""
     chosen = settings.model if name is None else replace(settings.model, name=name)
     return choose_model(chosen, settings.providers, notice=notice)
 
 
-def chosen_limits(
-    settings: Settings, *, max_steps: int, max_tokens: int, max_cost: float | None
+def _chosen_limits(
+    settings: Settings, max_steps: int, max_tokens: int, max_cost: float | None
 ) -> Limits:
     """Return the limits of the command line over those of the configuration."""
     cost = max_cost if max_cost is not None else settings.model.max_cost_usd or None
@@ -92,10 +146,9 @@ def chosen_limits(
 
 
 @asynccontextmanager
-async def working(
-    settings: Settings, work: Work, model: ChatModel, narrator: Observer
-) -> AsyncGenerator[tuple[Agent, Session]]:
+async def working(work: Work, narrator: Observer) -> AsyncGenerator[tuple[Agent, Session]]:
     """Open everything that an agent needs. `narrator` is told the story unless a screen is."""
+    settings, model = work.settings, work.model
     image = settings.image_for(work.workspace.resolve())
     saved = (
         find_transcript(settings.state_dir / "transcripts", work.resume) if work.resume else None
